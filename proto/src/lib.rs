@@ -1,0 +1,42 @@
+//! The gRPC contracts between the parts of Sextant, and the upstream APIs that they answer, as Rust types.
+//!
+//! Everything here is generated at build time from the `.proto` files beside this crate, where every message and
+//! field is documented.
+#![allow(missing_docs, unreachable_pub, clippy::all)]
+
+pub mod join;
+
+/// `sextant.certauthority.v1`
+pub mod certauthority {
+    tonic::include_proto!("sextant.certauthority.v1");
+}
+
+/// `sextant.tokenservice.v1`
+pub mod tokenservice {
+    tonic::include_proto!("sextant.tokenservice.v1");
+}
+
+/// `sextant.supervisor.v1`
+pub mod supervisor {
+    tonic::include_proto!("sextant.supervisor.v1");
+}
+
+/// `sextant.node.v1`
+pub mod node {
+    tonic::include_proto!("sextant.node.v1");
+}
+
+/// `sextant.netpol.v1`
+pub mod netpol {
+    tonic::include_proto!("sextant.netpol.v1");
+}
+
+/// Kubernetes' KMS v2 plugin API.
+pub mod kms {
+    tonic::include_proto!("v2");
+}
+
+/// Kubernetes' external ServiceAccount token signer v1.
+pub mod externaljwt {
+    tonic::include_proto!("v1");
+}
