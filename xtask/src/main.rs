@@ -1,2 +1,61 @@
-//! Build tasks.
-fn main() {}
+//! What people and machines run on this repository: `cargo xtask up`, `down`, `test` and the rest.
+
+mod cluster;
+mod debian;
+mod images;
+mod paths;
+mod prerequisites;
+mod rootfs;
+mod run;
+mod services;
+mod stage;
+mod test;
+mod upstream;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Builds, starts and tests Sextant.
+#[derive(Parser)]
+#[command(name = "cargo xtask", disable_help_subcommand = false)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Checks what this machine lacks, and installs it where it can
+    Prerequisites,
+    /// Builds the upstream components from their Go modules
+    Upstream,
+    /// Builds all images and prints their sizes
+    Images(images::Options),
+    /// Builds what is missing and starts the dev cluster
+    Up(cluster::Options),
+    /// Stops the dev cluster and keeps its data
+    Down(cluster::Options),
+    /// Stops the dev cluster and removes its data
+    CleanCluster(cluster::Options),
+    /// Runs the whole test suite
+    Test(test::Options),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().task {
+        Task::Prerequisites => prerequisites::ensure(),
+        Task::Upstream => upstream::build_all().map(drop),
+        Task::Images(options) => images::task(&options),
+        Task::Up(options) => cluster::up(&options),
+        Task::Down(options) => cluster::down(&options),
+        Task::CleanCluster(options) => cluster::clean(&options),
+        Task::Test(options) => test::task(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nFailed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

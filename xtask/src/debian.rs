@@ -1,0 +1,157 @@
+//! Debian packages without installing them: from this machine's suite, or from a newer one in a private apt
+//! configuration that is derived from the machine's own sources.
+
+use crate::{paths, run};
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// An apt configuration.
+pub enum Suite {
+    /// What this machine is set up for.
+    Own,
+    /// Another suite of the same mirror, in folders of its own.
+    Other(&'static str),
+}
+
+impl Suite {
+    /// Downloads packages and unpacks them into `target`.
+    pub fn unpack(&self, packages: &[&str], target: &Path) -> Result<()> {
+        let downloads = paths::cache()?.join("debian").join(self.name());
+        paths::create(&downloads)?;
+        let options = self.options()?;
+        for package in packages {
+            let archive = self.download(package, &downloads, &options)?;
+            run::output(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(target))
+                .with_context(|| format!("unpacking {package}"))?;
+        }
+        Ok(())
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Other(name) => name,
+        }
+    }
+
+    /// The cached archive of the candidate version, downloaded when it isn't there.
+    fn download(&self, package: &str, folder: &Path, options: &[String]) -> Result<PathBuf> {
+        let uris = run::output(Command::new("apt-get").args(options).args([
+            "download",
+            "--print-uris",
+            package,
+        ]))?;
+        // 'URI' file size checksum
+        let Some(file) = uris
+            .lines()
+            .last()
+            .and_then(|line| line.split_whitespace().nth(1))
+        else {
+            bail!(
+                "apt-get knows no package {package} in suite {}",
+                self.name()
+            );
+        };
+        let archive = folder.join(file);
+        if !archive.is_file() {
+            run::output(
+                Command::new("apt-get")
+                    .args(options)
+                    .args(["-o", "APT::Sandbox::User=root", "download", package])
+                    .current_dir(folder),
+            )?;
+        }
+        Ok(archive)
+    }
+
+    fn options(&self) -> Result<Vec<String>> {
+        let Self::Other(suite) = self else {
+            return Ok(Vec::new());
+        };
+        let folder = paths::cache()?.join("apt").join(suite);
+        let (parts, lists, cache) = (
+            folder.join("parts"),
+            folder.join("lists"),
+            folder.join("cache"),
+        );
+        for folder in [
+            &parts,
+            &lists.join("partial"),
+            &cache.join("archives/partial"),
+        ] {
+            paths::create(folder)?;
+        }
+        std::fs::write(parts.join("suite.sources"), sources(suite)?)?;
+        let options: Vec<String> = [
+            "Dir::Etc::sourcelist=/dev/null".to_owned(),
+            format!("Dir::Etc::sourceparts={}", parts.display()),
+            format!("Dir::State::lists={}", lists.display()),
+            format!("Dir::Cache={}", cache.display()),
+            "APT::Sandbox::User=root".to_owned(),
+        ]
+        .into_iter()
+        .flat_map(|option| ["-o".to_owned(), option])
+        .collect();
+        run::output(
+            Command::new("apt-get")
+                .args(&options)
+                .args(["update", "-q"]),
+        )
+        .with_context(|| format!("reading the package list of Debian {suite}"))?;
+        Ok(options)
+    }
+}
+
+/// A source entry for `suite` at the mirror that this machine uses for Debian.
+fn sources(suite: &str) -> Result<String> {
+    let mirror = mirror()?;
+    Ok(format!(
+        "Types: deb\nURIs: {mirror}\nSuites: {suite}\nComponents: main\n\
+         Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
+    ))
+}
+
+fn mirror() -> Result<String> {
+    let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
+    if let Ok(folder) = std::fs::read_dir("/etc/apt/sources.list.d") {
+        files.extend(folder.flatten().map(|entry| entry.path()));
+    }
+    files.sort();
+    files
+        .iter()
+        .filter_map(|file| std::fs::read_to_string(file).ok())
+        .find_map(|text| debian_mirror(&text))
+        .context("no Debian mirror found in /etc/apt/sources.list or /etc/apt/sources.list.d")
+}
+
+/// The first URI of a sources file that ends in `/debian`, in either of apt's two formats.
+fn debian_mirror(text: &str) -> Option<String> {
+    text.lines()
+        .filter(|line| line.starts_with("URIs:") || line.starts_with("deb "))
+        .flat_map(str::split_whitespace)
+        .map(|word| word.trim_end_matches('/'))
+        .find(|word| word.contains("://") && word.ends_with("/debian"))
+        .map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::debian_mirror;
+
+    #[test]
+    fn finds_the_mirror_in_both_formats() {
+        let deb822 = "Types: deb\nURIs: http://mirror.example/debian\nSuites: bookworm\n";
+        let list = "# comment\ndeb [signed-by=/k] http://mirror.example/debian/ bookworm main\n";
+        let security = "Types: deb\nURIs: http://mirror.example/debian-security\n";
+        assert_eq!(
+            debian_mirror(deb822).as_deref(),
+            Some("http://mirror.example/debian")
+        );
+        assert_eq!(
+            debian_mirror(list).as_deref(),
+            Some("http://mirror.example/debian")
+        );
+        assert_eq!(debian_mirror(security), None);
+    }
+}

@@ -1,0 +1,345 @@
+//! Lays out what each image holds and has Docker build it. Nothing is pulled.
+
+use crate::services::PROGRAMS;
+use crate::upstream::{KUBERNETES, PAUSE, Upstream};
+use crate::{debian::Suite, paths, rootfs, run, services, upstream};
+use anyhow::{Context, Result};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// How to build images.
+#[derive(clap::Args, Clone)]
+pub struct Options {
+    /// Cargo profile of our programs: `image`, or `dev` for quick turns
+    #[arg(long, default_value = "image")]
+    pub profile: String,
+}
+
+/// Nodes that compose/compose.yaml names, and one more for trying a join by hand.
+const NODES: &[&str] = &["node-1", "node-2"];
+
+/// Identities whose enrolment volumes cert-authority keeps.
+const ENROLLED: &[&str] = &[
+    "admin",
+    "datastore-proxy",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "supervisor",
+    "token-service",
+];
+
+/// Images that every node brings with it, so that a cluster starts without a registry.
+const BAKED: &[&str] = &["pause", "coredns", "netpol-controller", "toolbox"];
+
+/// In build order: the node image holds the baked ones.
+const IMAGES: &[&str] = &[
+    "cert-authority",
+    "token-service",
+    "datastore-proxy",
+    "supervisor",
+    "runner",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "netpol-controller",
+    "coredns",
+    "pause",
+    "toolbox",
+    "node",
+];
+
+/// The whole task on its own: build everything, print sizes.
+pub fn task(options: &Options) -> Result<()> {
+    crate::prerequisites::ensure()?;
+    let upstream = upstream::build_all()?;
+    let programs = services::build(&options.profile)?;
+    build(&upstream, &programs)?;
+    print!("{}", sizes()?);
+    Ok(())
+}
+
+/// Builds all images and puts `sextant` and `kubectl` into out/bin.
+pub fn build(upstream: &Upstream, programs: &Path) -> Result<()> {
+    let contexts = paths::out().join("images");
+    paths::create(&contexts)?;
+    let layout = Layout {
+        upstream,
+        programs,
+        contexts: &contexts,
+    };
+    for image in IMAGES {
+        layout
+            .lay_out(image)
+            .with_context(|| format!("laying out image {image}"))?;
+        docker_build(image, &contexts)?;
+    }
+    let bin = paths::out().join("bin");
+    link(&programs.join("sextant"), &bin.join("sextant"))?;
+    link(&upstream.program("kubectl")?, &bin.join("kubectl"))
+}
+
+/// `sextant/<image>:<tag>`; images of upstream carry upstream's version.
+pub fn reference(image: &str) -> String {
+    let tag = match image {
+        "coredns" => "v1.15.0",
+        "pause" => PAUSE,
+        _ => env!("CARGO_PKG_VERSION"),
+    };
+    format!("sextant/{image}:{tag}")
+}
+
+/// One line per image.
+pub fn sizes() -> Result<String> {
+    let mut text = String::new();
+    for image in IMAGES {
+        let bytes = run::output(Command::new("docker").args([
+            "image",
+            "inspect",
+            "-f",
+            "{{.Size}}",
+            &reference(image),
+        ]))?;
+        let mebibytes = bytes.parse::<f64>().unwrap_or(0.0) / 1_048_576.0;
+        text.push_str(&format!(
+            "  {:<38} {mebibytes:>7.1} MiB\n",
+            reference(image)
+        ));
+    }
+    Ok(text)
+}
+
+fn docker_build(image: &str, contexts: &Path) -> Result<()> {
+    let revision = run::output(Command::new("git").current_dir(paths::root()).args([
+        "rev-parse",
+        "--short",
+        "HEAD",
+    ]))
+    .unwrap_or_else(|_| "unknown".to_owned());
+    run::logged(
+        &format!("image {image}"),
+        Command::new("docker")
+            .env("DOCKER_BUILDKIT", "1")
+            .args([
+                "build",
+                "--progress=plain",
+                "--target",
+                image,
+                "--tag",
+                &reference(image),
+            ])
+            .args([
+                "--build-arg",
+                concat!("VERSION=", env!("CARGO_PKG_VERSION")),
+            ])
+            .args(["--build-arg", &format!("REVISION={revision}")])
+            .arg("--file")
+            .arg(paths::root().join("Dockerfile"))
+            .arg(contexts),
+    )
+}
+
+struct Layout<'a> {
+    upstream: &'a Upstream,
+    programs: &'a Path,
+    contexts: &'a Path,
+}
+
+impl Layout<'_> {
+    fn lay_out(&self, image: &str) -> Result<()> {
+        let folder = self.contexts.join(image);
+        paths::remove(&folder)?;
+        let (root, skeleton) = (folder.join("root"), folder.join("skeleton"));
+        paths::create(&root)?;
+        paths::create(&skeleton)?;
+        if PROGRAMS.iter().any(|(program, _)| *program == image) {
+            link(
+                &self.programs.join(image),
+                &root.join("usr/local/bin").join(image),
+            )?;
+        }
+        match image {
+            "cert-authority" => {
+                self.service(
+                    &root,
+                    &skeleton,
+                    &["var/lib/sextant", "var/lib/sextant-seal"],
+                )?;
+                folders(
+                    &skeleton,
+                    ENROLLED.iter().map(|name| format!("enrol/{name}")),
+                )
+            }
+            "supervisor" => {
+                self.service(&root, &skeleton, &["enrol", "var/lib/sextant"])?;
+                folders(&skeleton, NODES.iter().map(|name| format!("nodes/{name}")))
+            }
+            "token-service" | "datastore-proxy" | "runner" => {
+                self.service(&root, &skeleton, &["enrol", "var/lib/sextant"])
+            }
+            "kube-apiserver" | "kube-controller-manager" | "kube-scheduler" => link(
+                &self.upstream.program(image)?,
+                &root.join("usr/local/bin").join(image),
+            ),
+            "netpol-controller" => accounts(&root),
+            "coredns" => {
+                accounts(&root)?;
+                link(
+                    &self.upstream.program(image)?,
+                    &root.join("usr/local/bin/coredns"),
+                )
+            }
+            "pause" => link(&self.upstream.program(image)?, &root.join("pause")),
+            "toolbox" => self.toolbox(&root, &skeleton),
+            "node" => self.node(&root, &skeleton),
+            other => anyhow::bail!("no layout for image {other}"),
+        }
+    }
+
+    fn service(&self, root: &Path, skeleton: &Path, mounts: &[&str]) -> Result<()> {
+        accounts(root)?;
+        folders(
+            skeleton,
+            mounts
+                .iter()
+                .map(|m| (*m).to_owned())
+                .chain(["run/sextant".to_owned()]),
+        )
+    }
+
+    fn toolbox(&self, root: &Path, skeleton: &Path) -> Result<()> {
+        let unpacked = paths::out().join("toolbox-packages");
+        paths::remove(&unpacked)?;
+        paths::create(&unpacked)?;
+        Suite::Own.unpack(&["busybox-static"], &unpacked)?;
+        let busybox = root.join("bin/busybox");
+        rootfs::install(&unpacked.join("bin/busybox"), &busybox, 0o755)?;
+        let applets = run::output(Command::new(&busybox).arg("--list"))?;
+        for applet in applets.lines().filter(|applet| *applet != "busybox") {
+            symlink("busybox", root.join("bin").join(applet))?;
+        }
+        accounts(root)?;
+        folders(skeleton, ["home".to_owned(), "tmp".to_owned()])
+    }
+
+    fn node(&self, root: &Path, skeleton: &Path) -> Result<()> {
+        rootfs::node(root)?;
+        accounts(root)?;
+        let bin = root.join("usr/local/bin");
+        link(&self.programs.join("node-agent"), &bin.join("node-agent"))?;
+        for program in [
+            "containerd",
+            "containerd-shim-runc-v2",
+            "ctr",
+            "runc",
+            "kubelet",
+            "kube-proxy",
+        ] {
+            link(&self.upstream.program(program)?, &bin.join(program))?;
+        }
+        for plugin in ["ptp", "loopback", "host-local", "portmap"] {
+            link(
+                &self.upstream.program(plugin)?,
+                &root.join("opt/cni/bin").join(plugin),
+            )?;
+        }
+        // The last plugin of the chain is node-agent under another name.
+        symlink(
+            "/usr/local/bin/node-agent",
+            root.join("opt/cni/bin/sextant-policy"),
+        )?;
+        for image in BAKED {
+            self.bake(image, &root.join("usr/share/sextant/images"))?;
+        }
+        for mount in [
+            "dev",
+            "etc/cni/net.d",
+            "proc",
+            "root",
+            "run",
+            "sys",
+            "tmp",
+            "var/lib/containerd",
+            "var/lib/kubelet",
+            "var/lib/sextant",
+            "var/log/pods",
+        ] {
+            paths::create(&root.join(mount))?;
+        }
+        private(&root.join("var/lib/sextant"))?;
+        // Shared with the supervisor, which writes the join token into it.
+        folders(skeleton, ["join".to_owned()])
+    }
+
+    /// Saves an image as an archive; one whose id hasn't changed isn't saved again.
+    fn bake(&self, image: &str, target: &Path) -> Result<()> {
+        let reference = reference(image);
+        let id = run::output(
+            Command::new("docker").args(["image", "inspect", "-f", "{{.Id}}", &reference]),
+        )?;
+        let saved = paths::out().join("saved");
+        paths::create(&saved)?;
+        let archive = saved.join(format!("{image}-{}.tar", id.trim_start_matches("sha256:")));
+        if !archive.is_file() {
+            let partial = archive.with_extension("partial");
+            run::output(
+                Command::new("docker")
+                    .args(["save", "--output"])
+                    .arg(&partial)
+                    .arg(&reference),
+            )?;
+            std::fs::rename(&partial, &archive)?;
+        }
+        link(&archive, &target.join(format!("{image}.tar")))
+    }
+}
+
+/// Empty folders with mode 0700.
+fn folders(skeleton: &Path, names: impl IntoIterator<Item = String>) -> Result<()> {
+    for name in names {
+        let folder = skeleton.join(name);
+        paths::create(&folder)?;
+        private(&folder)?;
+    }
+    Ok(())
+}
+
+fn private(folder: &Path) -> Result<()> {
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
+        .with_context(|| format!("setting the mode of {}", folder.display()))
+}
+
+/// Names for the two users that occur, and a name service that reads files and DNS.
+fn accounts(root: &Path) -> Result<()> {
+    let etc = root.join("etc");
+    paths::create(&etc)?;
+    std::fs::write(
+        etc.join("passwd"),
+        "root:x:0:0:root:/root:/sbin/nologin\nsextant:x:65532:65532:Sextant:/:/sbin/nologin\n",
+    )?;
+    std::fs::write(etc.join("group"), "root:x:0:\nsextant:x:65532:\n")?;
+    std::fs::write(etc.join("nsswitch.conf"), "hosts: files dns\n")?;
+    Ok(())
+}
+
+/// A hard link where possible (contexts hold hundreds of MiB), else a copy.
+fn link(from: &Path, to: &Path) -> Result<()> {
+    let folder: PathBuf = to.parent().map(Path::to_owned).unwrap_or_default();
+    paths::create(&folder)?;
+    let _ = std::fs::remove_file(to);
+    if std::fs::hard_link(from, to).is_ok() {
+        return Ok(());
+    }
+    std::fs::copy(from, to)
+        .map(drop)
+        .with_context(|| format!("copying {} to {}", from.display(), to.display()))
+}
+
+/// Versions of what the images hold, for the summary of `up`.
+pub fn versions() -> String {
+    format!(
+        "Sextant {}, Kubernetes {KUBERNETES}",
+        env!("CARGO_PKG_VERSION")
+    )
+}

@@ -1,0 +1,53 @@
+//! Where things lie: the checkout, its `out` folder, and the cache outside the checkout.
+
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+
+/// The root of the checkout.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new("."))
+        .to_owned()
+}
+
+/// Everything that is made and not kept: image contexts, logs, the kubeconfig of the dev cluster.
+pub fn out() -> PathBuf {
+    root().join("out")
+}
+
+/// The log of one stage.
+pub fn log(name: &str) -> Result<PathBuf> {
+    let folder = out().join("logs");
+    create(&folder)?;
+    Ok(folder.join(format!("{}.log", name.replace(' ', "-"))))
+}
+
+/// `$XDG_CACHE_HOME/sextant`, or `~/.cache/sextant`: what is slow to make and the same for every checkout.
+pub fn cache() -> Result<PathBuf> {
+    let base = match std::env::var_os("XDG_CACHE_HOME").filter(|v| !v.is_empty()) {
+        Some(base) => PathBuf::from(base),
+        None => PathBuf::from(
+            std::env::var_os("HOME").context("neither XDG_CACHE_HOME nor HOME is set")?,
+        )
+        .join(".cache"),
+    };
+    let folder = base.join("sextant");
+    create(&folder)?;
+    Ok(folder)
+}
+
+/// `create_dir_all` with the path in its error.
+pub fn create(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))
+}
+
+/// Removes a folder that may not be there.
+pub fn remove(folder: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,82 @@
+//! The whole test suite: lints, unit and component tests, then clusters made of the images.
+
+use crate::stage::Stages;
+use crate::{images, paths, prerequisites, services, upstream};
+use anyhow::{Context, Result, bail};
+use std::process::Command;
+
+/// Which part of the suite.
+#[derive(clap::Args, Clone)]
+pub struct Options {
+    #[command(flatten)]
+    pub images: images::Options,
+    /// Leave out the tests that start clusters
+    #[arg(long)]
+    pub quick: bool,
+}
+
+/// Runs the suite; the runners' own closing lines say what passed.
+pub fn task(options: &Options) -> Result<()> {
+    let mut stages = Stages::new(if options.quick { 5 } else { 7 });
+    stages.run("check prerequisites", prerequisites::ensure_for_tests)?;
+    stages.run("check formatting", || cargo(&["fmt", "--all", "--check"]))?;
+    stages.run("check lints", || {
+        cargo(&[
+            "clippy",
+            "--locked",
+            "--workspace",
+            "--all-targets",
+            "--quiet",
+            "--",
+            "-D",
+            "warnings",
+        ])
+    })?;
+    let upstream = stages.run("build upstream components", upstream::build_all)?;
+    let etcd = upstream.program("etcd")?;
+    stages.run("unit and component tests", || {
+        run_tests(
+            &["--workspace", "--exclude", "sextant-integration"],
+            &[("SEXTANT_ETCD", etcd.as_os_str())],
+        )
+    })?;
+    if options.quick {
+        return Ok(());
+    }
+    stages.run("build images", || {
+        let programs = services::build(&options.images.profile)?;
+        images::build(&upstream, &programs)?;
+        eprint!("{}", images::sizes()?);
+        Ok(())
+    })?;
+    stages.run("cluster tests", || {
+        run_tests(&["--package", "sextant-integration"], &[])
+    })?;
+    eprintln!("\n{}", stages.summary());
+    Ok(())
+}
+
+fn run_tests(selection: &[&str], environment: &[(&str, &std::ffi::OsStr)]) -> Result<()> {
+    let mut command = Command::new("cargo");
+    command
+        .current_dir(paths::root())
+        .args(["test", "--locked", "--no-fail-fast"])
+        .args(selection)
+        .envs(environment.iter().copied());
+    finish(command)
+}
+
+fn cargo(arguments: &[&str]) -> Result<()> {
+    let mut command = Command::new("cargo");
+    command.current_dir(paths::root()).args(arguments);
+    finish(command)
+}
+
+/// The output goes where ours goes: the closing lines of the runners are the result.
+fn finish(mut command: Command) -> Result<()> {
+    let status = command.status().context("starting cargo")?;
+    if !status.success() {
+        bail!("cargo ended with {status}");
+    }
+    Ok(())
+}

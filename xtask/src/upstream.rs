@@ -1,0 +1,247 @@
+//! Upstream components, built from their Go modules: pinned by go.mod, verified by go.sum, kept in the user's
+//! cache under a hash of both, so that another checkout on this machine builds nothing.
+
+use crate::{paths, run};
+use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Version of Kubernetes, as `images/upstream/kubernetes/go.mod` pins it.
+pub const KUBERNETES: &str = "v1.37.2";
+
+/// Version of upstream's pause, as its Makefile in that module names it.
+pub const PAUSE: &str = "3.10.2";
+
+/// One go.mod and the programs that are built from it.
+struct Module {
+    /// Folder under images/upstream.
+    folder: &'static str,
+    /// Packages, each with the name its program has.
+    packages: &'static [(&'static str, &'static str)],
+    tags: &'static str,
+    cgo: bool,
+    linker_flags: fn() -> String,
+}
+
+const MODULES: &[Module] = &[
+    Module {
+        folder: "kubernetes",
+        packages: &[
+            ("k8s.io/kubernetes/cmd/kube-apiserver", "kube-apiserver"),
+            (
+                "k8s.io/kubernetes/cmd/kube-controller-manager",
+                "kube-controller-manager",
+            ),
+            ("k8s.io/kubernetes/cmd/kube-scheduler", "kube-scheduler"),
+            ("k8s.io/kubernetes/cmd/kubelet", "kubelet"),
+            ("k8s.io/kubernetes/cmd/kube-proxy", "kube-proxy"),
+            ("k8s.io/kubernetes/cmd/kubectl", "kubectl"),
+        ],
+        tags: "",
+        cgo: false,
+        linker_flags: kubernetes_flags,
+    },
+    Module {
+        folder: "containerd",
+        packages: &[
+            (
+                "github.com/containerd/containerd/v2/cmd/containerd",
+                "containerd",
+            ),
+            (
+                "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+                "containerd-shim-runc-v2",
+            ),
+            ("github.com/containerd/containerd/v2/cmd/ctr", "ctr"),
+        ],
+        tags: "no_btrfs no_devmapper no_zfs",
+        cgo: false,
+        linker_flags: plain_flags,
+    },
+    Module {
+        folder: "runc",
+        packages: &[("github.com/opencontainers/runc", "runc")],
+        // Without seccomp every pod with a profile fails to start.
+        tags: "seccomp netgo osusergo",
+        cgo: true,
+        linker_flags: static_flags,
+    },
+    Module {
+        folder: "cni",
+        packages: &[
+            (
+                "github.com/containernetworking/plugins/plugins/main/ptp",
+                "ptp",
+            ),
+            (
+                "github.com/containernetworking/plugins/plugins/main/loopback",
+                "loopback",
+            ),
+            (
+                "github.com/containernetworking/plugins/plugins/ipam/host-local",
+                "host-local",
+            ),
+            (
+                "github.com/containernetworking/plugins/plugins/meta/portmap",
+                "portmap",
+            ),
+        ],
+        tags: "",
+        cgo: false,
+        linker_flags: plain_flags,
+    },
+    Module {
+        folder: "coredns",
+        packages: &[(".", "coredns")],
+        tags: "",
+        cgo: false,
+        linker_flags: plain_flags,
+    },
+    Module {
+        folder: "etcd",
+        packages: &[("go.etcd.io/etcd/server/v3", "etcd")],
+        tags: "",
+        cgo: false,
+        linker_flags: plain_flags,
+    },
+];
+
+/// Where the programs of upstream lie after [`build_all`].
+pub struct Upstream {
+    folders: Vec<PathBuf>,
+}
+
+impl Upstream {
+    /// The path of one program.
+    pub fn program(&self, name: &str) -> Result<PathBuf> {
+        self.folders
+            .iter()
+            .map(|folder| folder.join(name))
+            .find(|path| path.is_file())
+            .with_context(|| format!("{name} is not among the upstream programs"))
+    }
+}
+
+/// Builds what the cache lacks.
+pub fn build_all() -> Result<Upstream> {
+    let mut folders = Vec::new();
+    for module in MODULES {
+        folders.push(build(module)?);
+    }
+    folders.push(build_pause()?);
+    Ok(Upstream { folders })
+}
+
+fn build(module: &Module) -> Result<PathBuf> {
+    let source = paths::root().join("images/upstream").join(module.folder);
+    let target = cached(module.folder, &hash(module, &source)?)?;
+    if target.is_dir() {
+        return Ok(target);
+    }
+    let building = target.with_extension("building");
+    paths::remove(&building)?;
+    paths::create(&building)?;
+    // One package takes the wanted name; several take the last parts of their paths, which are the wanted names.
+    let output = match module.packages {
+        [(_, name)] => building.join(name),
+        _ => building.join(""),
+    };
+    let mut go = Command::new("go");
+    go.current_dir(&source)
+        .env("CGO_ENABLED", if module.cgo { "1" } else { "0" })
+        .env("GOFLAGS", "-mod=readonly")
+        .args(["build", "-v", "-trimpath", "-tags", module.tags, "-ldflags"])
+        .arg((module.linker_flags)())
+        .arg("-o")
+        .arg(output)
+        .args(module.packages.iter().map(|(package, _)| package));
+    run::logged(&format!("build {}", module.folder), &mut go)?;
+    std::fs::rename(&building, &target).with_context(|| format!("keeping {}", target.display()))?;
+    Ok(target)
+}
+
+/// Upstream's pause is one C file in the Kubernetes module.
+fn build_pause() -> Result<PathBuf> {
+    let source = paths::root().join("images/upstream/kubernetes");
+    let module = run::output(Command::new("go").current_dir(&source).args([
+        "list",
+        "-m",
+        "-f",
+        "{{.Dir}}",
+        "k8s.io/kubernetes",
+    ]))?;
+    let file = Path::new(&module).join("build/pause/linux/pause.c");
+    let text = std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
+    let target = cached("pause", &hex(&Sha256::digest(&text)))?;
+    if target.is_dir() {
+        return Ok(target);
+    }
+    let building = target.with_extension("building");
+    paths::remove(&building)?;
+    paths::create(&building)?;
+    let version = format!("-DVERSION=v{PAUSE}");
+    run::output(
+        Command::new("gcc")
+            .args(["-Os", "-Wall", "-static", "-s", &version, "-o"])
+            .arg(building.join("pause"))
+            .arg(&file),
+    )?;
+    std::fs::rename(&building, &target).with_context(|| format!("keeping {}", target.display()))?;
+    Ok(target)
+}
+
+fn cached(name: &str, hash: &str) -> Result<PathBuf> {
+    let folder = paths::cache()?.join("upstream");
+    paths::create(&folder)?;
+    Ok(folder.join(format!("{name}-{}", &hash[..16])))
+}
+
+/// Over everything that decides what comes out.
+fn hash(module: &Module, source: &Path) -> Result<String> {
+    let mut hasher = Sha256::new();
+    for file in ["go.mod", "go.sum", "main.go"] {
+        hasher.update(std::fs::read(source.join(file)).unwrap_or_default());
+    }
+    hasher.update(run::output(Command::new("go").args([
+        "env",
+        "GOVERSION",
+        "GOARCH",
+    ]))?);
+    hasher.update(module.tags);
+    hasher.update((module.linker_flags)());
+    for (package, name) in module.packages {
+        hasher.update(package);
+        hasher.update(name);
+    }
+    Ok(hex(&hasher.finalize()))
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn plain_flags() -> String {
+    "-s -w".to_owned()
+}
+
+fn static_flags() -> String {
+    "-s -w -extldflags -static".to_owned()
+}
+
+/// Upstream's release build stamps its version in the same way.
+fn kubernetes_flags() -> String {
+    let mut numbers = KUBERNETES.trim_start_matches('v').split('.');
+    let (major, minor) = (numbers.next().unwrap_or(""), numbers.next().unwrap_or(""));
+    let mut flags = plain_flags();
+    for package in [
+        "k8s.io/component-base/version",
+        "k8s.io/client-go/pkg/version",
+    ] {
+        flags.push_str(&format!(
+            " -X {package}.gitVersion={KUBERNETES} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
+        ));
+    }
+    flags
+}
