@@ -40,3 +40,15 @@ pub mod kms {
 pub mod externaljwt {
     tonic::include_proto!("v1");
 }
+
+/// The etcd v3 API, as of etcd 3.7. The modules are siblings because the generated code of one names the other.
+pub mod etcd {
+    /// `mvccpb`: keys and events.
+    pub mod mvccpb {
+        tonic::include_proto!("mvccpb");
+    }
+    /// `etcdserverpb`: requests, responses and services.
+    pub mod etcdserverpb {
+        tonic::include_proto!("etcdserverpb");
+    }
+}
