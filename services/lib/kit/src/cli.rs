@@ -1,0 +1,190 @@
+//! The command line that all services share.
+
+use crate::config::{self, Common, HasCommon, Sources};
+use crate::service::{Context, Service};
+use crate::{admin, health, net, telemetry};
+use anyhow::Context as _;
+use clap::{Arg, ArgAction, ArgMatches};
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A subcommand of one service beside `serve` and `healthcheck`.
+pub struct Command {
+    /// Name, help and arguments.
+    pub clap: clap::Command,
+    /// What it does. It runs without a runtime; [`serve_with`] makes one.
+    pub run: fn(&ArgMatches, &Sources) -> ExitCode,
+}
+
+/// The whole of a service's `main`.
+pub fn main<S: Service>() -> ExitCode {
+    main_with::<S>(S::commands())
+}
+
+/// [`main`] with subcommands from elsewhere than [`Service::commands`].
+pub fn main_with<S: Service>(extra: Vec<Command>) -> ExitCode {
+    let matches = command::<S>(&extra).get_matches();
+    let sources = Sources::of_process(
+        matches.get_one::<PathBuf>("config").cloned(),
+        matches
+            .get_many::<String>("set")
+            .unwrap_or_default()
+            .cloned()
+            .collect(),
+    );
+    if let Some((name, matches)) = matches.subcommand()
+        && let Some(command) = extra.iter().find(|command| command.clap.get_name() == name)
+    {
+        return (command.run)(matches, &sources);
+    }
+    let config: S::Config = match sources.load() {
+        Ok(config) => config,
+        Err(error) => return fail(&error),
+    };
+    if matches.get_flag("check-config") {
+        return ExitCode::SUCCESS;
+    }
+    if matches.get_flag("print-config") {
+        return match config::print(&config) {
+            Ok(text) => {
+                print!("{text}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => fail(&error),
+        };
+    }
+    if matches.subcommand_name() == Some("healthcheck") {
+        return healthcheck(config.common());
+    }
+    serve_with(S::NAME, config, S::run)
+}
+
+/// Runs `run` as a service: telemetry, admin port, signals, drain.
+pub fn serve_with<C, F, Fut>(name: &'static str, config: C, run: F) -> ExitCode
+where
+    C: HasCommon + Send + 'static,
+    F: FnOnce(C, Context) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    let common = config.common().clone();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    let result = runtime.block_on(async {
+        let telemetry = telemetry::init(name, &common)?;
+        let result = serve(name, &common, config, run).await;
+        if let Err(error) = &result {
+            tracing::error!(error = format!("{error:#}"), "{name} ends");
+        }
+        telemetry.shutdown();
+        result
+    });
+    // Blocking work that ignores the drain must not hold the exit.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&format_args!("{error:#}")),
+    }
+}
+
+async fn serve<C, F, Fut>(name: &str, common: &Common, config: C, run: F) -> anyhow::Result<()>
+where
+    F: FnOnce(C, Context) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    let (ctx, trigger) = Context::new();
+    let mut terminate = signal(SignalKind::terminate()).context("following SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("following SIGINT")?;
+    let listener = net::bind(common.admin_listen).await.context("admin port")?;
+    let admin = ctx.clone();
+    tokio::spawn(async move { admin::serve(listener, &admin).await });
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "{name} starts");
+
+    let mut service = tokio::spawn(run(config, ctx));
+    tokio::select! {
+        ended = &mut service => return ended.context("the service stopped abnormally")?,
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    let limit = Duration::from_secs(common.drain_seconds);
+    tracing::info!(limit_seconds = common.drain_seconds, "draining");
+    trigger.start();
+    let drained = async {
+        let ended = service.await.context("the service stopped abnormally")?;
+        trigger.finished().await;
+        ended
+    };
+    tokio::select! {
+        ended = tokio::time::timeout(limit, drained) => match ended {
+            Ok(ended) => ended,
+            Err(_) => {
+                tracing::warn!("work was still open after {limit:?}: stopping without it");
+                Ok(())
+            }
+        },
+        _ = terminate.recv() => second_signal(),
+        _ = interrupt.recv() => second_signal(),
+    }
+}
+
+fn second_signal() -> anyhow::Result<()> {
+    tracing::warn!("second signal: stopping at once");
+    Ok(())
+}
+
+fn healthcheck(common: &Common) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(health::check(common.admin_listen)),
+        Err(error) => return fail(&error),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn command<S: Service>(extra: &[Command]) -> clap::Command {
+    let global =
+        |id: &'static str, help: &'static str| Arg::new(id).long(id).global(true).help(help);
+    clap::Command::new(S::NAME)
+        .version(env!("CARGO_PKG_VERSION"))
+        .arg(
+            global("config", "Configuration file (YAML)")
+                .value_name("FILE")
+                .value_parser(clap::value_parser!(PathBuf)),
+        )
+        .arg(
+            global("set", "Overrides one setting; repeatable")
+                .value_name("path.to.key=value")
+                .action(ArgAction::Append),
+        )
+        .arg(
+            Arg::new("check-config")
+                .long("check-config")
+                .action(ArgAction::SetTrue)
+                .help("Checks the configuration and exits"),
+        )
+        .arg(
+            Arg::new("print-config")
+                .long("print-config")
+                .action(ArgAction::SetTrue)
+                .help("Prints the effective configuration without secrets and exits"),
+        )
+        .subcommand(clap::Command::new("serve").about("Runs the service (the default)"))
+        .subcommand(
+            clap::Command::new("healthcheck").about("Asks the running service whether it is ready"),
+        )
+        .subcommands(extra.iter().map(|command| command.clap.clone()))
+}
+
+fn fail(error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::FAILURE
+}
