@@ -116,7 +116,7 @@ LABEL org.opencontainers.image.vendor="Sextant" \
       org.opencontainers.image.description="One node: node-agent, containerd, kubelet and kube-proxy"
 COPY node/root/ /
 COPY --chown=65532:65532 node/skeleton/ /
-ENV PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+ENV PATH=/usr/sbin:/usr/bin:/sbin:/bin
 STOPSIGNAL SIGTERM
-ENTRYPOINT ["/usr/local/bin/node-agent"]
+ENTRYPOINT ["/usr/bin/node-agent"]
 CMD ["init"]

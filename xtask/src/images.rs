@@ -226,7 +226,7 @@ impl Layout<'_> {
     fn node(&self, root: &Path, skeleton: &Path) -> Result<()> {
         rootfs::node(root)?;
         accounts(root)?;
-        let bin = root.join("usr/local/bin");
+        let bin = root.join("usr/bin");
         link(&self.programs.join("node-agent"), &bin.join("node-agent"))?;
         for program in [
             "containerd",
@@ -254,20 +254,22 @@ impl Layout<'_> {
         }
         for mount in [
             "dev",
-            "etc/cni/net.d",
+            "etc/cni",
             "proc",
-            "root",
             "run",
             "sys",
             "tmp",
+            "var/lib/cni",
             "var/lib/containerd",
             "var/lib/kubelet",
             "var/lib/sextant",
-            "var/log/pods",
+            "var/lib/sextant-images",
+            "var/log",
         ] {
             paths::create(&root.join(mount))?;
         }
         private(&root.join("var/lib/sextant"))?;
+        symlink("/run", root.join("var/run"))?;
         // Shared with the supervisor, which writes the join token into it.
         folders(skeleton, ["join".to_owned()])
     }

@@ -4,13 +4,13 @@
 use crate::{debian::Suite, paths, run};
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Packages that the files below come from.
 const PACKAGES: &[&str] = &[
     "ca-certificates",
-    "conntrack",
     "libblkid1",
     "libc6",
     "libedit2",
@@ -20,8 +20,6 @@ const PACKAGES: &[&str] = &[
     "libjansson4",
     "libmnl0",
     "libmount1",
-    "libnetfilter-conntrack3",
-    "libnfnetlink0",
     "libnftables1",
     "libnftnl11",
     "libpcre2-8-0",
@@ -30,6 +28,7 @@ const PACKAGES: &[&str] = &[
     "libtinfo6",
     "libxtables12",
     "mount",
+    "netbase",
     "nftables",
 ];
 
@@ -38,7 +37,16 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("bin/mount", "kubelet mounts volumes"),
     ("bin/umount", "kubelet unmounts volumes"),
     ("usr/sbin/nft", "kube-proxy and portmap program nftables"),
-    ("usr/sbin/conntrack", "kube-proxy clears stale flows"),
+];
+
+/// Tables that `nft` reads protocol and port names from.
+const FILES: &[&str] = &["etc/protocols", "etc/services"];
+
+const MERGED: &[(&str, &str)] = &[
+    ("bin", "usr/bin"),
+    ("sbin", "usr/sbin"),
+    ("lib", "usr/lib"),
+    ("lib64", "usr/lib64"),
 ];
 
 /// Where the dynamic linker looks.
@@ -54,9 +62,25 @@ pub fn node(target: &Path) -> Result<()> {
     let mut wanted: BTreeSet<PathBuf> = PROGRAMS.iter().map(|(path, _)| path.into()).collect();
     wanted.extend(libraries(&unpacked, wanted.clone())?);
     for file in wanted.iter().chain([&PathBuf::from(LOADER)]) {
-        install(&unpacked.join(file), &target.join(file), 0o755)?;
+        install(&unpacked.join(file), &target.join(merged(file)), 0o755)?;
+    }
+    for (link, folder) in MERGED {
+        paths::create(&target.join(folder))?;
+        symlink(folder, target.join(link))?;
+    }
+    for file in FILES {
+        install(&unpacked.join(file), &target.join(file), 0o644)?;
     }
     certificates(&unpacked, &target.join("etc/ssl/certs/ca-certificates.crt"))
+}
+
+/// `/bin`, `/lib` and so on are links into `/usr`, as on every current system.
+fn merged(file: &Path) -> PathBuf {
+    if file.starts_with("usr") {
+        file.to_owned()
+    } else {
+        Path::new("usr").join(file)
+    }
 }
 
 /// Copies a file (through links) and sets its mode.

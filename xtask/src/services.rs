@@ -43,5 +43,10 @@ pub fn build(profile: &str) -> Result<PathBuf> {
         .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");
     run::logged("build services", &mut cargo)?;
     let folder = if profile == "dev" { "debug" } else { profile };
-    Ok(paths::root().join("target").join(TARGET).join(folder))
+    Ok(target_dir().join(TARGET).join(folder))
+}
+
+/// A folder of its own, so that building images never waits for a check or a test, nor the other way round.
+fn target_dir() -> PathBuf {
+    paths::root().join("target/images")
 }
