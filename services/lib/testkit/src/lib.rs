@@ -1,1 +1,12 @@
-//! Work in progress.
+//! What tests share: a trust root in memory, a clock, processes with a deadline, network namespaces, waiting.
+
+mod clock;
+mod eventually;
+pub mod netns;
+mod process;
+mod root;
+
+pub use clock::FakeClock;
+pub use eventually::eventually;
+pub use process::Process;
+pub use root::{Root, RootBuilder};

@@ -1,0 +1,31 @@
+//! A clock that tests set.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+/// A clock that stands still until told otherwise. Clones share the time.
+#[derive(Clone, Debug)]
+pub struct FakeClock(Arc<Mutex<SystemTime>>);
+
+impl FakeClock {
+    /// A clock that shows `now`.
+    pub fn new(now: SystemTime) -> Self {
+        Self(Arc::new(Mutex::new(now)))
+    }
+
+    /// What it shows.
+    pub fn now(&self) -> SystemTime {
+        *self
+            .0
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Moves it forward.
+    pub fn advance(&self, by: Duration) {
+        *self
+            .0
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner()) += by;
+    }
+}
