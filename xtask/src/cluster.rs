@@ -143,7 +143,7 @@ impl Cluster {
             let server = format!("https://127.0.0.1:{}", self.options.api_port);
             run::output(
                 self.sextant()
-                    .args(["kubeconfig", "--server-url", &server, "--output-file"])
+                    .args(["kubeconfig", "--api-server", &server, "--output-file"])
                     .arg(&kubeconfig),
             )?;
             run::output(self.kubectl().args(["get", "--raw", "/readyz"])).map(drop)

@@ -59,6 +59,12 @@ const TEST_NEEDS: &[Need] = &[
         present: || on_path("nft"),
     },
     Need {
+        what: "curl",
+        why: "tests ask ports without a credential",
+        packages: &["curl"],
+        present: || on_path("curl"),
+    },
+    Need {
         what: "ip",
         why: "tests make network namespaces",
         packages: &["iproute2"],

@@ -1,0 +1,283 @@
+//! One cluster of the compose file, beside any that a user runs.
+
+use crate::{Outcome, eventually, run, run_with_input};
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+const QUICK: Duration = Duration::from_secs(30);
+const SLOW: Duration = Duration::from_secs(180);
+
+/// A compose project with its own ports; removed when dropped.
+pub struct Cluster {
+    project: String,
+    api_port: u16,
+    join_port: u16,
+}
+
+impl Cluster {
+    /// Removes what an earlier run left under the same name and starts a new cluster.
+    ///
+    /// # Errors
+    /// Docker refuses, or the API or the nodes aren't ready in time.
+    pub fn start(project: &str, api_port: u16, join_port: u16) -> Result<Self> {
+        let cluster = Self::existing(project, api_port, join_port);
+        cluster.remove()?;
+        cluster.compose(&["up", "--detach"])?;
+        cluster.wait_ready(2)?;
+        Ok(cluster)
+    }
+
+    /// A cluster that is there already, in whatever state.
+    #[must_use]
+    pub fn existing(project: &str, api_port: u16, join_port: u16) -> Self {
+        Self {
+            project: project.to_owned(),
+            api_port,
+            join_port,
+        }
+    }
+
+    /// URL of kube-apiserver.
+    #[must_use]
+    pub fn api_url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.api_port)
+    }
+
+    /// URL of the supervisor's join API.
+    #[must_use]
+    pub fn join_url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.join_port)
+    }
+
+    /// The containers' states and the last lines of their logs, for a failure's message.
+    #[must_use]
+    pub fn diagnosis(&self) -> String {
+        let states = self.compose(&["ps", "--all"]).unwrap_or_default();
+        let logs = self.compose(&["logs", "--tail", "6"]).unwrap_or_default();
+        format!("{states}\n{logs}")
+    }
+
+    /// Name of the compose project.
+    pub fn project(&self) -> &str {
+        &self.project
+    }
+
+    /// Waits until the API answers, `nodes` nodes are Ready and CoreDNS answers.
+    ///
+    /// # Errors
+    /// Not within three minutes; holds the last state.
+    pub fn wait_ready(&self, nodes: usize) -> Result<()> {
+        eventually("a kubeconfig", SLOW, || self.write_kubeconfig())?;
+        eventually("nodes Ready", SLOW, || {
+            let ready = self.ready_nodes()?;
+            if ready.len() < nodes {
+                bail!("ready: {ready:?}")
+            } else {
+                Ok(())
+            }
+        })?;
+        eventually("CoreDNS ready", SLOW, || {
+            let dns = self.get(&["deployment", "coredns", "-n", "kube-system"])?;
+            match dns["status"]["readyReplicas"].as_u64() {
+                Some(1..) => Ok(()),
+                _ => bail!("{}", dns["status"]),
+            }
+        })
+    }
+
+    /// Names of the nodes whose Ready condition is true.
+    ///
+    /// # Errors
+    /// kubectl fails.
+    pub fn ready_nodes(&self) -> Result<Vec<String>> {
+        let nodes = self.get(&["nodes"])?;
+        Ok(nodes["items"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|node| {
+                node["status"]["conditions"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .any(|c| c["type"] == "Ready" && c["status"] == "True")
+            })
+            .filter_map(|node| node["metadata"]["name"].as_str().map(str::to_owned))
+            .collect())
+    }
+
+    fn write_kubeconfig(&self) -> Result<()> {
+        let file = self.kubeconfig();
+        self.sextant(&[
+            "kubeconfig",
+            "--api-server",
+            &format!("https://127.0.0.1:{}", self.api_port),
+            "--output-file",
+            &file.display().to_string(),
+        ])?
+        .ok()?;
+        self.kubectl(&["get", "--raw", "/readyz"]).map(drop)
+    }
+
+    /// Runs `docker compose` on this project.
+    ///
+    /// # Errors
+    /// It fails, or takes over three minutes.
+    pub fn compose(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = Command::new("docker");
+        command
+            .args(["compose", "--project-name", &self.project, "--file"])
+            .arg(root().join("compose/compose.yaml"))
+            .args(arguments)
+            .env("SEXTANT_API_PORT", self.api_port.to_string())
+            .env("SEXTANT_JOIN_PORT", self.join_port.to_string());
+        run(&mut command, SLOW)?.ok()
+    }
+
+    /// The containers of one service of the compose file.
+    ///
+    /// # Errors
+    /// Docker fails, or there is none.
+    pub fn containers(&self, service: &str) -> Result<Vec<String>> {
+        let project = format!("label=com.docker.compose.project={}", self.project);
+        let service_label = format!("label=com.docker.compose.service={service}");
+        let list = docker(&[
+            "ps",
+            "-aq",
+            "--filter",
+            &project,
+            "--filter",
+            &service_label,
+        ])?;
+        let ids: Vec<String> = list.lines().map(str::to_owned).collect();
+        if ids.is_empty() {
+            bail!("service {service} has no container");
+        }
+        Ok(ids)
+    }
+
+    /// `docker inspect` of a container.
+    ///
+    /// # Errors
+    /// Docker fails.
+    pub fn inspect(&self, container: &str) -> Result<Value> {
+        let list: Value = serde_json::from_str(&docker(&["inspect", container])?)?;
+        Ok(list[0].clone())
+    }
+
+    /// kubectl's output.
+    ///
+    /// # Errors
+    /// kubectl fails; holds its error output.
+    pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        self.kubectl_outcome(arguments)?
+            .ok()
+            .with_context(|| format!("kubectl {arguments:?}"))
+    }
+
+    /// kubectl's end, whatever it is.
+    ///
+    /// # Errors
+    /// kubectl can't be started or hangs.
+    pub fn kubectl_outcome(&self, arguments: &[&str]) -> Result<Outcome> {
+        run(self.kubectl_command().args(arguments), SLOW)
+    }
+
+    /// A kubectl command to be started by the caller.
+    pub fn kubectl_command(&self) -> Command {
+        let mut command = Command::new(root().join("out/bin/kubectl"));
+        command.env("KUBECONFIG", self.kubeconfig());
+        command
+    }
+
+    /// `kubectl get … -o json`
+    ///
+    /// # Errors
+    /// kubectl fails or its output isn't JSON.
+    pub fn get(&self, arguments: &[&str]) -> Result<Value> {
+        let mut all = vec!["get", "-o", "json"];
+        all.extend(arguments);
+        serde_json::from_str(&self.kubectl(&all)?).context("reading kubectl's JSON")
+    }
+
+    /// `kubectl apply` of a manifest.
+    ///
+    /// # Errors
+    /// kubectl fails.
+    pub fn apply(&self, manifest: &str) -> Result<String> {
+        run_with_input(
+            self.kubectl_command().args(["apply", "-f", "-"]),
+            manifest,
+            QUICK,
+        )?
+        .ok()
+        .with_context(|| format!("applying\n{manifest}"))
+    }
+
+    /// Creates an object and returns what the API answered.
+    ///
+    /// # Errors
+    /// kubectl fails.
+    pub fn create(&self, object: &Value) -> Result<Value> {
+        let mut command = self.kubectl_command();
+        command.args(["create", "-o", "json", "-f", "-"]);
+        let text = run_with_input(&mut command, &object.to_string(), QUICK)?.ok()?;
+        serde_json::from_str(&text).context("reading kubectl's JSON")
+    }
+
+    /// The CLI's end.
+    ///
+    /// # Errors
+    /// It can't be started or hangs.
+    pub fn sextant(&self, arguments: &[&str]) -> Result<Outcome> {
+        let mut command = Command::new(root().join("out/bin/sextant"));
+        command
+            .args(["--server", &format!("127.0.0.1:{}", self.join_port)])
+            .args(["--project", &self.project, "--state-dir"])
+            .arg(self.state())
+            .args(arguments);
+        run(&mut command, QUICK)
+    }
+
+    /// Stops and removes containers, networks and volumes of the project.
+    ///
+    /// # Errors
+    /// Docker fails.
+    pub fn remove(&self) -> Result<()> {
+        self.compose(&["down", "--volumes", "--timeout", "5", "--remove-orphans"])?;
+        let _ = std::fs::remove_dir_all(self.state());
+        let _ = std::fs::remove_file(self.kubeconfig());
+        Ok(())
+    }
+
+    fn kubeconfig(&self) -> PathBuf {
+        root()
+            .join("out")
+            .join(format!("kubeconfig-{}", self.project))
+    }
+
+    fn state(&self) -> PathBuf {
+        root().join("out/state").join(&self.project)
+    }
+}
+
+/// The output of one docker command.
+///
+/// # Errors
+/// Docker fails, or takes over three minutes.
+pub fn docker(arguments: &[&str]) -> Result<String> {
+    run(Command::new("docker").args(arguments), SLOW)?
+        .ok()
+        .map(|text| text.trim().to_owned())
+        .with_context(|| format!("docker {arguments:?}"))
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new("."))
+        .to_owned()
+}

@@ -1,0 +1,125 @@
+//! A cluster of the compose file, and everything that must work on it. The cases run one after the other on one
+//! cluster, in the order of this list; those that break parts come last.
+
+mod failure;
+mod nodes;
+mod policy;
+mod security;
+mod tokens;
+mod workloads;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use sextant_integration::Cluster;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+type Case = (&'static str, fn(&Cluster) -> anyhow::Result<()>);
+
+const CASES: &[Case] = &[
+    (
+        "workloads::service_is_reachable_by_name_from_the_other_node",
+        workloads::service_by_name,
+    ),
+    (
+        "workloads::logs_exec_cp_port_forward_and_restart_work",
+        workloads::kubectl_verbs,
+    ),
+    (
+        "workloads::pod_reaches_the_api_with_its_own_token",
+        workloads::pod_reaches_api,
+    ),
+    ("policy::deny_bites_and_allow_opens", policy::deny_and_allow),
+    (
+        "policy::established_flow_is_cut",
+        policy::established_flow_is_cut,
+    ),
+    (
+        "security::anonymous_requests_are_refused",
+        security::anonymous_refused,
+    ),
+    (
+        "security::secrets_are_encrypted_in_the_datastore",
+        security::secrets_encrypted,
+    ),
+    ("security::pod_security_is_enforced", security::pod_security),
+    (
+        "security::no_signing_key_near_kube_apiserver",
+        security::no_signing_keys,
+    ),
+    (
+        "security::containers_have_few_rights",
+        security::container_rights,
+    ),
+    (
+        "security::nothing_secret_in_arguments_or_environment",
+        security::no_secrets_in_view,
+    ),
+    (
+        "security::pods_reach_no_control_plane_port",
+        security::pods_are_kept_out,
+    ),
+    (
+        "security::kubelet_read_only_port_is_closed",
+        security::read_only_port,
+    ),
+    ("tokens::bad_tokens_are_refused", tokens::bad_tokens),
+    ("tokens::third_node_joins_by_hand", tokens::third_node),
+    ("nodes::cli_shows_the_cluster", nodes::cli),
+    ("nodes::two_supervisors_relay_the_tunnel", nodes::relay),
+    (
+        "failure::every_part_comes_back_after_kill",
+        failure::kill_each,
+    ),
+    ("failure::agent_dies_and_pods_live", failure::agent_dies),
+    (
+        "failure::stop_and_start_keep_the_cluster",
+        failure::stop_start,
+    ),
+    ("failure::down_and_up_keep_the_cluster", failure::down_up),
+];
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    if arguments.list {
+        return libtest_mimic::run(&arguments, trials(None)).exit_code();
+    }
+    match Cluster::start("sextant-test", 16443, 19443) {
+        Ok(cluster) => {
+            let cluster = Arc::new(cluster);
+            let mut arguments = arguments;
+            arguments.test_threads = Some(1);
+            let conclusion = libtest_mimic::run(&arguments, trials(Some(&cluster)));
+            if let Err(error) = finish(&cluster, conclusion.num_failed > 0) {
+                eprintln!("removing the cluster: {error:#}");
+            }
+            conclusion.exit_code()
+        }
+        Err(error) => {
+            eprintln!("the cluster didn't start: {error:#}");
+            let cluster = Cluster::existing("sextant-test", 16443, 19443);
+            eprintln!("{}", cluster.diagnosis());
+            let _ = finish(&cluster, true);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn trials(cluster: Option<&Arc<Cluster>>) -> Vec<Trial> {
+    let trial = |(name, case): &Case| {
+        let (cluster, case) = (cluster.cloned(), *case);
+        Trial::test(*name, move || match cluster {
+            Some(cluster) => case(&cluster).map_err(|error| Failed::from(format!("{error:#}"))),
+            None => Ok(()),
+        })
+    };
+    CASES.iter().map(trial).collect()
+}
+
+/// Removes the cluster. With SEXTANT_KEEP set, a cluster on which a case failed stays for a look.
+fn finish(cluster: &Cluster, failed: bool) -> anyhow::Result<()> {
+    if failed && std::env::var_os("SEXTANT_KEEP").is_some() {
+        eprintln!("kept: docker compose --project-name {}", cluster.project());
+        return Ok(());
+    }
+    cluster.remove()
+}
