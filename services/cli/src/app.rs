@@ -1,0 +1,293 @@
+//! From the parsed command line to the answer.
+use crate::Error;
+use crate::args::{Certificate, Cli, Command, Global, Kubeconfig, Node, Token, TokenCreate};
+use crate::commands::certificate::CertificatesView;
+use crate::commands::credential;
+use crate::commands::kubeconfig::{KubeconfigView, User};
+use crate::commands::node::{NodesView, RemovedNode};
+use crate::commands::status::StatusView;
+use crate::commands::token::{self, NewToken, RevokedToken, TokensView};
+use crate::commands::version::VersionView;
+use crate::enrol::Source;
+use crate::output::{View, render};
+use crate::pair::{Pair, new_key, request};
+use crate::session::Session;
+use crate::state::{State, write_private};
+use clap::CommandFactory;
+use sextant_proto::supervisor::{
+    IssueKubeCredentialRequest, KubeAccessRequest, ListCertificatesRequest, ListNodesRequest,
+    ListTokensRequest, RemoveNodeRequest, RevokeTokenRequest, StatusRequest,
+};
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+use time::OffsetDateTime;
+
+/// Exit code when something isn't ready.
+const NOT_READY: u8 = 1;
+
+/// The machine around one run.
+pub struct Host<'a> {
+    /// The `docker` program.
+    pub docker: PathBuf,
+    /// Folder above all clusters' folders, if there is a home.
+    pub state_home: Option<PathBuf>,
+    /// This program, absolute.
+    pub program: PathBuf,
+    /// The time when the run began.
+    pub now: OffsetDateTime,
+    /// Answers.
+    pub out: &'a mut dyn Write,
+    /// Hints and warnings.
+    pub err: &'a mut dyn Write,
+}
+
+/// Does what the command line says; the exit code is 0 or, when something isn't ready, 1.
+///
+/// # Errors
+/// See [`Error`], which knows the other exit codes.
+pub fn run(cli: Cli, host: Host<'_>) -> Result<u8, Error> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Completion { shell } => {
+            let mut grammar = Cli::command();
+            clap_complete::generate(shell, &mut grammar, "sextant", host.out);
+            Ok(0)
+        }
+        Command::Version { cluster: false } => Run { global, host }.show(&VersionView::new(None)),
+        Command::Credential => Run { global, host }.credential(),
+        command => {
+            let runtime = runtime()?;
+            runtime.block_on(Run { global, host }.command(command))
+        }
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+    let built = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    built.map_err(Error::output)
+}
+
+struct Run<'a> {
+    global: Global,
+    host: Host<'a>,
+}
+
+impl Run<'_> {
+    async fn command(mut self, command: Command) -> Result<u8, Error> {
+        let mut session = self.session()?;
+        match command {
+            Command::Status => self.status(&mut session).await,
+            Command::Kubeconfig(wanted) => self.kubeconfig(&mut session, wanted).await,
+            Command::Token(Token::Create(wanted)) => self.create_token(&mut session, wanted).await,
+            Command::Token(Token::List) => {
+                let found = session
+                    .ask(async |c| c.list_tokens(ListTokensRequest {}).await)
+                    .await?;
+                self.show(&TokensView::from(found))
+            }
+            Command::Token(Token::Revoke { id }) => {
+                let wanted = RevokeTokenRequest { id: id.clone() };
+                session
+                    .ask(async |c| c.revoke_token(wanted.clone()).await)
+                    .await?;
+                self.show(&RevokedToken { revoked: id })
+            }
+            Command::Node(Node::List) => {
+                let found = session
+                    .ask(async |c| c.list_nodes(ListNodesRequest {}).await)
+                    .await?;
+                self.show(&NodesView::from(found))
+            }
+            Command::Node(Node::Remove { name }) => {
+                let wanted = RemoveNodeRequest { name: name.clone() };
+                session
+                    .ask(async |c| c.remove_node(wanted.clone()).await)
+                    .await?;
+                self.show(&RemovedNode { removed: name })
+            }
+            Command::Certificate(Certificate::Check { all }) => {
+                self.check_certificates(&mut session, all).await
+            }
+            Command::Version { .. } => {
+                let status = session
+                    .ask(async |c| c.status(StatusRequest {}).await)
+                    .await?;
+                self.show(&VersionView::new(Some(status)))
+            }
+            // These two need no runtime: see `run`.
+            Command::Credential | Command::Completion { .. } => Ok(0),
+        }
+    }
+
+    async fn status(&mut self, session: &mut Session) -> Result<u8, Error> {
+        let status = session
+            .ask(async |c| c.status(StatusRequest {}).await)
+            .await?;
+        let nodes = session
+            .ask(async |c| c.list_nodes(ListNodesRequest {}).await)
+            .await?;
+        let view = StatusView::new(status, nodes);
+        self.show(&view)?;
+        Ok(if view.is_ready() { 0 } else { NOT_READY })
+    }
+
+    async fn create_token(
+        &mut self,
+        session: &mut Session,
+        wanted: TokenCreate,
+    ) -> Result<u8, Error> {
+        let asked = token::request(&wanted);
+        let made = session
+            .ask(async |c| c.create_token(asked.clone()).await)
+            .await?;
+        if let Some(path) = &wanted.output_file {
+            write_private(path, format!("{}\n", made.token).as_bytes())?;
+        }
+        let view = NewToken::new(made, wanted.output_file.clone());
+        self.hint(&view.hint(&wanted))?;
+        self.show(&view)
+    }
+
+    async fn check_certificates(&mut self, session: &mut Session, all: bool) -> Result<u8, Error> {
+        let asked = ListCertificatesRequest {};
+        let found = session
+            .ask(async |c| c.list_certificates(asked).await)
+            .await?;
+        let view = CertificatesView::new(found, all, self.host.now);
+        self.show(&view)?;
+        match view.overdue() {
+            0 => Ok(0),
+            count => {
+                self.hint(&format!(
+                    "warning: {count} certificate(s) should have been renewed by now: look at the \
+                     logs of their requesters and of cert-authority\n"
+                ))?;
+                Ok(NOT_READY)
+            }
+        }
+    }
+
+    async fn kubeconfig(&mut self, session: &mut Session, wanted: Kubeconfig) -> Result<u8, Error> {
+        let asked = KubeAccessRequest {};
+        let access = session.ask(async |c| c.kube_access(asked).await).await?;
+        let user = if wanted.fixed {
+            User::Static(issue(session, wanted.ttl).await?)
+        } else {
+            User::exec(&self.host.program, &self.global)
+        };
+        let view = KubeconfigView::new(access, wanted.api_server, user);
+        let Some(path) = wanted.output_file else {
+            return self.show(&view);
+        };
+        write_private(
+            &path,
+            render(self.global.output, &view, self.host.now)?.as_bytes(),
+        )?;
+        let shown = std::path::absolute(&path).unwrap_or(path);
+        self.hint(&format!(
+            "Wrote {0}. Use it with: export KUBECONFIG={0}\n",
+            shown.display()
+        ))?;
+        Ok(0)
+    }
+
+    /// Answers kubectl from the cache, and asks the cluster only when half of the certificate's life is over.
+    fn credential(mut self) -> Result<u8, Error> {
+        let state = self.state()?;
+        let pair = match fresh(&state, self.host.now)? {
+            Some(pair) => pair,
+            None => runtime()?.block_on(self.renewed(&state))?,
+        };
+        let answer = credential::exec_credential(&pair)?;
+        self.host
+            .out
+            .write_all(answer.as_bytes())
+            .map_err(Error::output)?;
+        Ok(0)
+    }
+
+    async fn renewed(&mut self, state: &State) -> Result<Pair, Error> {
+        let _lock = state.lock(credential::LOCK)?;
+        if let Some(pair) = fresh(state, self.host.now)? {
+            return Ok(pair);
+        }
+        let mut session = self.session()?;
+        // The cluster knows best how long its administrators' certificates live.
+        match issue(&mut session, Duration::ZERO).await {
+            Ok(pair) => {
+                state.write(credential::FILE, &pair)?;
+                Ok(pair)
+            }
+            Err(error) => {
+                let cached = state.read::<Pair>(credential::FILE)?;
+                let usable = cached
+                    .filter(|pair| pair.is_valid(self.host.now))
+                    .ok_or(error)?;
+                Ok(usable)
+            }
+        }
+    }
+
+    fn session(&self) -> Result<Session, Error> {
+        let source = match &self.global.enrol_dir {
+            Some(folder) => Source::Folder(folder.clone()),
+            None => Source::Compose {
+                project: self.global.project.clone(),
+                docker: self.host.docker.clone(),
+            },
+        };
+        Ok(Session::new(
+            self.global.server.clone(),
+            source,
+            self.state()?,
+            self.host.now,
+        ))
+    }
+
+    fn state(&self) -> Result<State, Error> {
+        let folder = match (&self.global.state_dir, &self.host.state_home) {
+            (Some(folder), _) => folder.clone(),
+            (None, Some(home)) => home.join(&self.global.context),
+            (None, None) => return Err(Error::Homeless),
+        };
+        State::open(&folder)
+    }
+
+    fn show<V: View>(&mut self, view: &V) -> Result<u8, Error> {
+        let text = render(self.global.output, view, self.host.now)?;
+        self.host
+            .out
+            .write_all(text.as_bytes())
+            .map_err(Error::output)?;
+        Ok(0)
+    }
+
+    fn hint(&mut self, text: &str) -> Result<(), Error> {
+        self.host
+            .err
+            .write_all(text.as_bytes())
+            .map_err(Error::output)
+    }
+}
+
+/// The cached certificate while nothing needs to be done about it.
+fn fresh(state: &State, now: OffsetDateTime) -> Result<Option<Pair>, Error> {
+    let cached = state.read::<Pair>(credential::FILE)?;
+    Ok(cached.filter(|pair| pair.is_valid(now) && !pair.is_due(now)))
+}
+
+/// A client certificate for kube-apiserver; a life of zero is the cluster's default.
+async fn issue(session: &mut Session, life: Duration) -> Result<Pair, Error> {
+    let key = new_key()?;
+    let wanted = IssueKubeCredentialRequest {
+        csr: request(&key)?,
+        ttl_seconds: i64::try_from(life.as_secs()).unwrap_or(i64::MAX),
+    };
+    let made = session
+        .ask(async |c| c.issue_kube_credential(wanted.clone()).await)
+        .await?;
+    Pair::new(made.certificate, &key)
+}

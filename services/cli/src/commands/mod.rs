@@ -1,0 +1,8 @@
+//! One module per command: asks the cluster, and says how the answer looks.
+pub mod certificate;
+pub mod credential;
+pub mod kubeconfig;
+pub mod node;
+pub mod status;
+pub mod token;
+pub mod version;

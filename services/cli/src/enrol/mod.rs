@@ -1,0 +1,45 @@
+//! An administrator's first certificate: a token that only those who run the cluster can read, shown to the
+//! supervisor over a connection that is pinned before anything secret is sent.
+mod source;
+mod tar;
+
+pub use source::{Source, Voucher};
+
+use crate::Error;
+use crate::diagnosis::{diagnose, unreachable};
+use sextant_identity::pin::PinnedClient;
+use sextant_proto::join::{AdminEnrollRequest, AdminEnrollResponse};
+use std::time::Duration;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Shows the voucher and a certificate request (PKCS#10, PEM) to the supervisor at `server`.
+///
+/// # Errors
+/// When nobody answers there, when it isn't this cluster's supervisor, or when it refuses.
+pub async fn enrol(
+    server: &str,
+    voucher: &Voucher,
+    csr: String,
+) -> Result<AdminEnrollResponse, Error> {
+    let asked = async {
+        let mut client = PinnedClient::connect_trusting(server, &voucher.ca_pem).await?;
+        let request = AdminEnrollRequest {
+            token: voucher.token.to_string(),
+            csr,
+        };
+        client.post("/v1/enroll", None, &request).await
+    };
+    match tokio::time::timeout(DEADLINE, asked).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(sextant_identity::Error::Refused { reason, .. })) => Err(Error::EnrolmentRefused {
+            message: reason,
+            place: voucher.place.clone(),
+        }),
+        Ok(Err(error)) => Err(diagnose(server, &error)),
+        Err(_) => {
+            let found = format!("no answer to the enrolment within {} s", DEADLINE.as_secs());
+            Err(unreachable(server, found))
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Everything that can go wrong, and with which exit code.
+use std::io;
+use std::path::{Path, PathBuf};
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a command failed: what was tried, what was found, what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The supervisor names a problem of ours.
+    #[error("{message} [{code}]")]
+    Cluster {
+        /// The gRPC status' code.
+        code: String,
+        /// The cluster's own sentence.
+        message: String,
+    },
+    /// The host's and the supervisor's clocks differ.
+    #[error(
+        "the certificate of the supervisor at {address} {problem}, by this machine's clock ({now}): \
+         set the clock, or wait until the cluster has renewed its certificate"
+    )]
+    Clock {
+        /// The supervisor's address.
+        address: String,
+        /// "isn't valid yet" or "has expired".
+        problem: &'static str,
+        /// This machine's time, RFC 3339.
+        now: String,
+    },
+    /// No container to copy the enrolment token from.
+    #[error(
+        "found no container of service cert-authority in compose project '{project}': start the \
+         cluster with `make up`, name its project with --project, or give the folder of the \
+         administrator's token with --enrol-dir"
+    )]
+    NoContainer {
+        /// The project searched for.
+        project: String,
+    },
+    /// `docker` couldn't be run, or failed.
+    #[error("`{command}` failed: {found}; {advice}")]
+    Docker {
+        /// The command as it was run.
+        command: String,
+        /// Its message, or why it couldn't be run.
+        found: String,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// The supervisor doesn't take the enrolment token.
+    #[error(
+        "{message} (the token came from {place}; it is rewritten every few minutes, so \
+             an old one means that cert-authority doesn't run or that clocks differ)"
+    )]
+    EnrolmentRefused {
+        /// The supervisor's sentence.
+        message: String,
+        /// Where the token was read.
+        place: String,
+    },
+    /// The enrolment token or the certificates to pin can't be used.
+    #[error("{place}: {found}; cert-authority writes `token` and `ca.pem` there while it runs")]
+    Enrolment {
+        /// Where they were looked for.
+        place: String,
+        /// What was found.
+        found: String,
+    },
+    /// No folder to keep certificates in.
+    #[error("neither XDG_STATE_HOME nor HOME is set: name a folder with --state-dir")]
+    Homeless,
+    /// Another process renews for longer than anything takes.
+    #[error(
+        "waited for {path} for a minute, and another sextant still holds it: stop that one first"
+    )]
+    Locked {
+        /// The lock.
+        path: PathBuf,
+    },
+    /// An answer couldn't be written.
+    #[error("can't write the answer: {0}")]
+    Output(Source),
+    /// A state or output file.
+    #[error("can't {action} {path}: {source}")]
+    File {
+        /// "read", "write", …
+        action: &'static str,
+        /// Which file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Keys, certificates or requests of this machine are of no use.
+    #[error("{what}: {source}")]
+    Credential {
+        /// What was done.
+        what: &'static str,
+        /// Why it failed.
+        source: Source,
+    },
+    /// Nobody answers there, or somebody else.
+    #[error(
+        "can't reach the supervisor at {address}: {found}; start the cluster with `make up`, or \
+         name another address with --server"
+    )]
+    Unreachable {
+        /// The address tried.
+        address: String,
+        /// What was found.
+        found: String,
+    },
+    /// The peer's certificate isn't the supervisor's.
+    #[error(
+        "the server at {address} didn't prove to be this cluster's supervisor ({found}): check \
+         --server and --context; a cluster made anew needs a fresh enrolment token"
+    )]
+    Untrusted {
+        /// The address tried.
+        address: String,
+        /// The verifier's sentence.
+        found: String,
+    },
+}
+
+impl Error {
+    /// 1: refused or failed here, 3: the cluster can't be reached.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::NoContainer { .. } | Self::Unreachable { .. } | Self::Untrusted { .. } => 3,
+            _ => 1,
+        }
+    }
+
+    pub(crate) fn output(error: impl Into<Source>) -> Self {
+        Self::Output(error.into())
+    }
+
+    pub(crate) fn state(action: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::File {
+            action,
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    pub(crate) fn credential(what: &'static str, source: impl Into<Source>) -> Self {
+        Self::Credential {
+            what,
+            source: source.into(),
+        }
+    }
+}

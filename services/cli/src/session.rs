@@ -1,0 +1,177 @@
+//! A conversation with the supervisor as administrator: the certificate is had, kept and renewed on the way.
+use crate::diagnosis::{diagnose, reach, unreachable};
+use crate::enrol::{self, Source};
+use crate::pair::{Pair, new_key, request};
+use crate::state::State;
+use crate::{Error, commands};
+use serde::{Deserialize, Serialize};
+use sextant_identity::{Channel, Identity, Mesh, Peer, ServiceName, TrustBundle};
+use sextant_proto::supervisor::admin_client::AdminClient;
+use sextant_proto::supervisor::{RenewAdminRequest, Trust};
+use std::sync::Arc;
+use std::time::Duration;
+use time::OffsetDateTime;
+use tokio::sync::watch;
+use tonic::{Response, Status};
+
+const ADMIN: &str = "admin.json";
+const ADMIN_LOCK: &str = "admin.lock";
+const RPC_DEADLINE: Duration = Duration::from_secs(20);
+
+/// The administrator of one cluster on this machine.
+pub struct Session {
+    server: String,
+    source: Source,
+    state: State,
+    now: OffsetDateTime,
+    connected: Option<Connected>,
+}
+
+struct Connected {
+    admin: Admin,
+    client: AdminClient<Channel>,
+}
+
+/// The administrator's mesh certificate and whom it trusts, as they are kept.
+#[derive(Deserialize, Serialize)]
+struct Admin {
+    trust: Trust,
+    pair: Pair,
+}
+
+impl Session {
+    /// Of the supervisor at `server` (host:port), enrolling from `source` when `state` holds no certificate.
+    #[must_use]
+    pub fn new(server: String, source: Source, state: State, now: OffsetDateTime) -> Self {
+        Self {
+            server,
+            source,
+            state,
+            now,
+            connected: None,
+        }
+    }
+
+    /// Makes one call of the Admin service, enrolling and renewing as needed.
+    ///
+    /// # Errors
+    /// When the supervisor can't be reached or proven, takes neither certificate nor token, or refuses the call.
+    pub async fn ask<T>(
+        &mut self,
+        call: impl AsyncFn(&mut AdminClient<Channel>) -> Result<Response<T>, Status>,
+    ) -> Result<T, Error> {
+        let mut connected = match self.connected.take() {
+            Some(connected) => connected,
+            None => self.connect().await?,
+        };
+        let mut answer = self.answer(call(&mut connected.client)).await;
+        if let Err(Error::Untrusted { .. }) = answer {
+            // The cluster behind this address was made anew, or its authority was replaced while we were away.
+            connected = connect(&self.server, self.enrol(Some(&connected.admin)).await?)?;
+            answer = self.answer(call(&mut connected.client)).await;
+        }
+        let answer = answer?;
+        if connected.admin.pair.is_due(self.now) {
+            // The call went well, so the certificate still serves: the next run tries again.
+            let _ = self.renew(&mut connected).await;
+        }
+        self.connected = Some(connected);
+        Ok(answer)
+    }
+
+    async fn connect(&self) -> Result<Connected, Error> {
+        let admin = match self.saved()? {
+            Some(admin) => admin,
+            None => self.enrol(None).await?,
+        };
+        connect(&self.server, admin)
+    }
+
+    fn saved(&self) -> Result<Option<Admin>, Error> {
+        let saved = self.state.read::<Admin>(ADMIN)?;
+        Ok(saved.filter(|admin| admin.pair.is_valid(self.now)))
+    }
+
+    /// Enrols, unless another process did so since `refused` was read.
+    async fn enrol(&self, refused: Option<&Admin>) -> Result<Admin, Error> {
+        let _lock = self.state.lock(ADMIN_LOCK)?;
+        let differs = |admin: &Admin| {
+            refused.is_none_or(|refused| refused.pair.certificate != admin.pair.certificate)
+        };
+        if let Some(admin) = self.saved()?.filter(differs) {
+            return Ok(admin);
+        }
+        // A cluster that doesn't run is likelier than a Docker that isn't there, and a better message.
+        reach(&self.server).await?;
+        let voucher = self.source.read().await?;
+        let key = new_key()?;
+        let answer = enrol::enrol(&self.server, &voucher, request(&key)?).await?;
+        let admin = Admin {
+            trust: answer.trust,
+            pair: Pair::new(answer.certificate, &key)?,
+        };
+        let before = self.state.read::<Admin>(ADMIN)?;
+        if before.is_some_and(|before| before.trust.trust_domain != admin.trust.trust_domain) {
+            // Of no use to this cluster.
+            self.state.remove(commands::credential::FILE)?;
+        }
+        self.state.write(ADMIN, &admin)?;
+        Ok(admin)
+    }
+
+    async fn renew(&self, connected: &mut Connected) -> Result<(), Error> {
+        let _lock = self.state.lock(ADMIN_LOCK)?;
+        if self
+            .saved()?
+            .is_some_and(|saved| !saved.pair.is_due(self.now))
+        {
+            return Ok(());
+        }
+        let key = new_key()?;
+        let request = RenewAdminRequest {
+            csr: request(&key)?,
+        };
+        let answer = self.answer(connected.client.renew_admin(request)).await?;
+        connected.admin.pair = Pair::new(answer.certificate, &key)?;
+        self.state.write(ADMIN, &connected.admin)
+    }
+
+    /// The answer of a call, or its status in our words.
+    async fn answer<T>(
+        &self,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, Error> {
+        match tokio::time::timeout(RPC_DEADLINE, call).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            // A status with a source was made on this side.
+            Ok(Err(status)) if std::error::Error::source(&status).is_some() => {
+                reach(&self.server).await?;
+                Err(diagnose(&self.server, &status))
+            }
+            Ok(Err(status)) => Err(Error::Cluster {
+                code: format!("{:?}", status.code()),
+                message: status.message().to_owned(),
+            }),
+            Err(_) => {
+                reach(&self.server).await?;
+                let found = format!("no answer within {} s", RPC_DEADLINE.as_secs());
+                Err(unreachable(&self.server, found))
+            }
+        }
+    }
+}
+
+/// A client over one connection. A run is short, so neither certificate nor anchors are followed.
+fn connect(server: &str, admin: Admin) -> Result<Connected, Error> {
+    let trust = TrustBundle::try_from(admin.trust.clone())
+        .map_err(|e| Error::credential("the saved anchors can't be read", e))?;
+    let credentials = admin.pair.credentials()?;
+    let (_, credentials) = watch::channel(Arc::new(credentials));
+    let (_, trust) = watch::channel(Arc::new(trust));
+    let mesh = Mesh::from_parts(Identity::Admin, credentials, trust);
+    let channel = mesh.channel(server, Peer::Service(ServiceName::Supervisor));
+    Ok(Connected {
+        admin,
+        client: AdminClient::new(channel),
+    })
+}
