@@ -115,7 +115,8 @@ impl Cluster {
         )
     }
 
-    fn start(&self) -> Result<()> {
+    /// Starts the containers.
+    pub fn start(&self) -> Result<()> {
         self.compose("up", &["up", "--detach", "--remove-orphans"])
     }
 
@@ -137,7 +138,7 @@ impl Cluster {
     }
 
     /// Waits until the supervisor answers and kube-apiserver says that it is ready.
-    fn wait_for_api(&self) -> Result<()> {
+    pub fn wait_for_api(&self) -> Result<()> {
         self.wait("the API", || {
             let kubeconfig = self.kubeconfig();
             let server = format!("https://127.0.0.1:{}", self.options.api_port);
@@ -152,21 +153,78 @@ impl Cluster {
 
     /// Waits until every node and the DNS are ready; returns the table of nodes.
     fn wait_for_nodes(&self) -> Result<String> {
-        self.wait("nodes and DNS", || {
+        self.wait_for_ready_nodes(2)?;
+        self.wait_for_dns()?;
+        run::output(self.kubectl().args(["get", "nodes", "--output", "wide"]))
+    }
+
+    /// Waits until `wanted` nodes are Ready.
+    pub fn wait_for_ready_nodes(&self, wanted: usize) -> Result<()> {
+        self.wait("nodes", || {
             let nodes = self.json(&["get", "nodes"])?;
             let ready = items(&nodes)
                 .filter(|node| condition(node, "Ready"))
                 .count();
-            if ready < 2 {
-                bail!("{ready} of 2 nodes are Ready");
+            if ready < wanted {
+                bail!("{ready} of {wanted} nodes are Ready")
+            } else {
+                Ok(())
             }
+        })
+    }
+
+    /// Waits until CoreDNS has a ready replica.
+    pub fn wait_for_dns(&self) -> Result<()> {
+        self.wait("DNS", || {
             let dns = self.json(&["get", "deployment", "coredns", "--namespace", "kube-system"])?;
             match dns["status"]["readyReplicas"].as_u64() {
                 Some(1..) => Ok(()),
                 _ => bail!("CoreDNS has no ready replica yet"),
             }
-        })?;
-        run::output(self.kubectl().args(["get", "nodes", "--output", "wide"]))
+        })
+    }
+
+    /// Waits until a pod has ended with success.
+    pub fn wait_for_success(&self, pod: &str) -> Result<()> {
+        self.wait(&format!("pod {pod}"), || {
+            let phase = self.json(&["get", "pod", pod])?["status"]["phase"].clone();
+            if phase == "Succeeded" {
+                Ok(())
+            } else {
+                bail!("pod {pod} is {phase}")
+            }
+        })
+    }
+
+    /// Applies a manifest.
+    pub fn apply(&self, manifest: &str) -> Result<()> {
+        let file = paths::out().join(format!("{}.yaml", self.options.project));
+        std::fs::write(&file, manifest).with_context(|| format!("writing {}", file.display()))?;
+        self.wait("the default ServiceAccount", || {
+            run::output(self.kubectl().args(["apply", "--filename"]).arg(&file)).map(drop)
+        })
+    }
+
+    /// Resident memory of each process of the cluster in MiB, as `<service>/<program>`.
+    pub fn memory(&self) -> Result<Value> {
+        let mut all = serde_json::Map::new();
+        let services = run::output(self.docker_compose().args(["ps", "--services"]))?;
+        for service in services.lines() {
+            let id = run::output(self.docker_compose().args(["ps", "--quiet", service]))?;
+            let table = run::output(Command::new("docker").args(["top", &id, "-eo", "rss,comm"]))?;
+            for line in table.lines().skip(1) {
+                let mut words = line.split_whitespace();
+                let (Some(rss), Some(program)) = (words.next(), words.next()) else {
+                    continue;
+                };
+                let mebibytes = rss.parse::<f64>().unwrap_or(0.0) / 1024.0;
+                let sum = all
+                    .entry(format!("{service}/{program}"))
+                    .or_insert(0.0.into());
+                *sum = (sum.as_f64().unwrap_or(0.0) + mebibytes).into();
+            }
+        }
+        Ok(Value::Object(all))
     }
 
     fn json(&self, arguments: &[&str]) -> Result<Value> {

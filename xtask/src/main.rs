@@ -1,5 +1,6 @@
 //! What people and machines run on this repository: `cargo xtask up`, `down`, `test` and the rest.
 
+mod bench;
 mod cluster;
 mod debian;
 mod images;
@@ -37,6 +38,8 @@ enum Task {
     Down(cluster::Options),
     /// Stops the dev cluster and removes its data
     CleanCluster(cluster::Options),
+    /// Times a warm start beside bare upstream
+    BenchUp(bench::Options),
     /// Runs the whole test suite
     Test(test::Options),
 }
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Task::Up(options) => cluster::up(&options),
         Task::Down(options) => cluster::down(&options),
         Task::CleanCluster(options) => cluster::clean(&options),
+        Task::BenchUp(options) => bench::up(&options),
         Task::Test(options) => test::task(&options),
     };
     match outcome {
