@@ -1,0 +1,33 @@
+//! kube-controller-manager, without CA keys and without a ServiceAccount key.
+
+use super::{Flags, config_path, kubeconfig::kubeconfig, pki};
+use crate::domain::cluster::ClusterConfig;
+use sextant_proto::supervisor::ComponentFile;
+
+/// Everything but what would need a key that this container doesn't have: cert-authority signs certificates,
+/// token-service signs tokens, and node-agent renews kubelets' certificates without CSR objects.
+const CONTROLLERS: &str = "*,-bootstrap-signer-controller,-certificatesigningrequest-approving-controller,\
+-certificatesigningrequest-signing-controller,-legacy-serviceaccount-token-cleaner-controller,\
+-serviceaccount-token-controller,-token-cleaner-controller";
+
+pub(super) fn config(cluster: &ClusterConfig) -> (Flags, Vec<ComponentFile>) {
+    let mut flags = Flags::default();
+    flags
+        .set_serving("serving")
+        .set_delegated_auth()
+        .set("kubeconfig", config_path("kubeconfig.yaml"))
+        .set("secure-port", "10257")
+        .set("cluster-name", &cluster.name)
+        .set("controllers", CONTROLLERS)
+        .set("use-service-account-credentials", "true")
+        .set("root-ca-file", pki("cluster-server-ca.pem"))
+        .set("allocate-node-cidrs", "true")
+        .set("cluster-cidr", cluster.networks.cluster_cidr.to_string())
+        .set("service-cluster-ip-range", cluster.networks.service_cidr.to_string())
+        // Another replica takes over within 5 s.
+        .set("leader-elect", "true")
+        .set("leader-elect-lease-duration", "4s")
+        .set("leader-elect-renew-deadline", "3s")
+        .set("leader-elect-retry-period", "1s");
+    (flags, vec![kubeconfig(cluster)])
+}

@@ -1,0 +1,12 @@
+//! The nodes' side: sessions over which settings and trust go down, and which open the tunnel.
+
+mod hub;
+mod peer;
+mod registrar;
+mod service;
+mod stream;
+
+pub use hub::{Hub, Live, Session};
+pub use peer::node_name;
+pub use registrar::run as register;
+pub use service::NodeSessions;

@@ -1,0 +1,133 @@
+//! A connection over a session of this replica: opening it, then copying both directions, each at its own pace.
+
+use super::pending::{NodeEnd, Pending};
+use super::{OPEN_DEADLINE, WINDOW};
+use crate::metrics::TunnelMetrics;
+use crate::session::Hub;
+use bytes::Bytes;
+use sextant_kit::Drain;
+use sextant_proto::supervisor::{
+    EgressData, EgressOpened, OpenTunnel, TunnelData, egress_data::Message,
+};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+/// What a connection over an own session needs. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Carrier {
+    pub hub: Hub,
+    pub pending: Pending,
+    pub metrics: TunnelMetrics,
+    pub drain: Drain,
+}
+
+type Answer = Result<EgressData, Status>;
+
+impl Carrier {
+    /// Opens a connection to `target` by `node` and starts to copy; the answer begins with `opened`.
+    pub async fn carry(
+        &self,
+        node: &str,
+        target: &str,
+        from_api: Streaming<EgressData>,
+    ) -> Result<ReceiverStream<Answer>, Status> {
+        let (end, first) = self.open(node, target).await?;
+        let (to_api, answers) = mpsc::channel(WINDOW);
+        let opened = Message::Opened(EgressOpened { node: node.to_owned() });
+        // The channel is new and has room for both.
+        let _ = to_api.try_send(Ok(EgressData { message: Some(opened) }));
+        if !first.is_empty() {
+            let _ = to_api.try_send(Ok(EgressData { message: Some(Message::Data(first)) }));
+        }
+        let (metrics, drain) = (self.metrics.clone(), self.drain.clone());
+        tokio::spawn(async move {
+            let _open = metrics.opened();
+            let down = down(from_api, end.down, &metrics);
+            let up = up(end.up, to_api.clone(), &metrics);
+            if drain.run(async { tokio::join!(up, down) }).await.is_none() {
+                let _ = to_api.try_send(Err(Status::unavailable("this supervisor is stopping")));
+            }
+        });
+        Ok(ReceiverStream::new(answers))
+    }
+
+    /// Asks the node to dial and waits for its answer, which may carry data already.
+    async fn open(&self, node: &str, target: &str) -> Result<(NodeEnd, Bytes), Status> {
+        let deadline = Instant::now() + OPEN_DEADLINE;
+        let late = |what: &str| {
+            Status::deadline_exceeded(format!("node {node:?} {what} {target} within 10 s"))
+        };
+        let mut expected = self.pending.expect(node)?;
+        let open = OpenTunnel { id: expected.id.clone(), target: target.to_owned() };
+        self.hub.open_tunnel(node, open)?;
+        let mut end = match timeout_at(deadline, &mut expected.end).await {
+            Ok(Ok(end)) => end,
+            Ok(Err(_)) | Err(_) => return Err(late("did not answer the request to dial")),
+        };
+        match timeout_at(deadline, end.up.message()).await {
+            Err(_) => Err(late("did not reach")),
+            Ok(Ok(Some(first))) if first.error.is_empty() => Ok((end, first.data)),
+            Ok(Ok(Some(first))) => Err(Status::unavailable(format!(
+                "node {node:?} could not reach {target}: {}",
+                first.error
+            ))),
+            Ok(Ok(None)) => Err(Status::unavailable(format!(
+                "node {node:?} closed its end for {target} without an answer"
+            ))),
+            Ok(Err(status)) => Err(Status::unavailable(format!(
+                "node {node:?} broke off before it reached {target}: {}",
+                status.message()
+            ))),
+        }
+    }
+}
+
+/// From the node to kube-apiserver. Ending the answer is the half-close.
+async fn up(mut from: Streaming<TunnelData>, to: mpsc::Sender<Answer>, metrics: &TunnelMetrics) {
+    loop {
+        let answer = tokio::select! {
+            // Nobody reads any more: dropping `from` tells the node.
+            () = to.closed() => return,
+            message = from.message() => match message {
+                Ok(Some(data)) => Ok(EgressData { message: Some(Message::Data(data.data)) }),
+                Ok(None) => return,
+                Err(status) => Err(Status::unavailable(format!("the node broke off: {}", status.message()))),
+            },
+        };
+        let broken = answer.is_err();
+        if let Ok(EgressData { message: Some(Message::Data(data)) }) = &answer {
+            metrics.count_up(data.len());
+        }
+        if to.send(answer).await.is_err() || broken {
+            return;
+        }
+    }
+}
+
+/// From kube-apiserver to the node. Dropping the sender is the half-close.
+async fn down(
+    mut from: Streaming<EgressData>,
+    to: mpsc::Sender<Result<TunnelData, Status>>,
+    metrics: &TunnelMetrics,
+) {
+    loop {
+        let data = tokio::select! {
+            () = to.closed() => return,
+            message = from.message() => match message {
+                Ok(Some(EgressData { message: Some(Message::Data(data)) })) => data,
+                Ok(Some(_)) => continue,
+                Ok(None) => return,
+                Err(status) => {
+                    let _ = to.send(Err(Status::cancelled(status.message().to_owned()))).await;
+                    return;
+                }
+            },
+        };
+        metrics.count_down(data.len());
+        if to.send(Ok(TunnelData { data, error: String::new() })).await.is_err() {
+            return;
+        }
+    }
+}
