@@ -1,1 +1,3 @@
-//! Work in progress.
+//! Turns NetworkPolicy objects into one nftables table of this node.
+
+pub mod domain;
