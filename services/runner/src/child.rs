@@ -207,6 +207,11 @@ impl Child {
             .await;
     }
 
+    /// Stops the process as [`Child::stop`] does and starts it again at once. Counts as a crash.
+    pub async fn restart(&self) {
+        self.ask(Command::Restart).await;
+    }
+
     /// Sends a signal to the running process; nothing happens when it isn't running.
     pub async fn signal(&self, signal: Signal) {
         let _ = self.commands.send(Command::Signal(signal)).await;

@@ -1,3 +1,23 @@
-//! The entry point of every image that holds an upstream component, and the library that it shares with node-agent.
+//! The entry point of every image that holds an upstream component, and the library that it shares with node-agent:
+//! supervised [`child`] processes and the connection [`balance`]r.
+//!
+//! `runner serve` enrols, obtains the component's certificates, follows the supervisor for its flags and files, and
+//! keeps the component running. `runner edge` balances connections in front of the control plane.
 
+mod address;
+pub mod app;
+pub mod balance;
 pub mod child;
+pub mod config;
+mod desired;
+mod domain;
+mod edge;
+pub mod error;
+mod files;
+mod health;
+mod kept;
+mod metrics;
+mod pki;
+mod probe;
+mod rollout;
+mod sockets;

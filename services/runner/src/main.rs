@@ -1,2 +1,5 @@
-//! Starts the program.
-fn main() {}
+//! Starts the runner.
+
+fn main() -> std::process::ExitCode {
+    sextant_kit::main::<sextant_runner::app::Runner>()
+}

@@ -12,6 +12,7 @@ use super::{Signal, Spec, State, Status, backoff::Pauses, process::Process};
 pub(super) enum Command {
     Detach(oneshot::Sender<()>),
     Replace(Box<Spec>, oneshot::Sender<()>),
+    Restart(oneshot::Sender<()>),
     Signal(Signal),
     Stop(oneshot::Sender<()>),
 }
@@ -95,6 +96,10 @@ impl Supervisor {
                     self.stop(&mut process).await;
                     return self.replace(*spec, done);
                 }
+                Some(Command::Restart(done)) => {
+                    self.stop(&mut process).await;
+                    return self.again(done);
+                }
                 Some(Command::Stop(done)) => {
                     self.stop(&mut process).await;
                     return self.end(done);
@@ -134,6 +139,7 @@ impl Supervisor {
             match command {
                 Some(Command::Signal(_)) => {}
                 Some(Command::Replace(spec, done)) => return self.replace(*spec, done),
+                Some(Command::Restart(done)) => return self.again(done),
                 Some(Command::Stop(done) | Command::Detach(done)) => return self.end(done),
                 None => return Next::End,
             }
@@ -149,6 +155,12 @@ impl Supervisor {
     fn replace(&mut self, spec: Spec, done: oneshot::Sender<()>) -> Next {
         self.pauses = Pauses::new(spec.restart_base, spec.restart_max);
         self.spec = spec;
+        self.replaced = Some(done);
+        Next::Start
+    }
+
+    fn again(&mut self, done: oneshot::Sender<()>) -> Next {
+        self.status.send_modify(|status| status.crashes += 1);
         self.replaced = Some(done);
         Next::Start
     }

@@ -1,0 +1,89 @@
+//! The runner as a service.
+
+use std::{process::ExitCode, time::Duration};
+
+use sextant_identity::{Identity, Mesh, Peer, ServiceName};
+use sextant_kit::{Context, Drain, Service, cli::Command};
+use sextant_proto::supervisor::components_client::ComponentsClient;
+
+use crate::{
+    child::reap_orphans, config::Config, desired, edge, error::Error, health::Health, kept::Kept,
+    metrics::RunnerMetrics, pki, probe::Probe, rollout::Rollout, sockets::Sockets,
+};
+
+/// `runner`.
+#[derive(Debug)]
+pub struct Runner;
+
+impl Service for Runner {
+    const NAME: &'static str = "runner";
+    type Config = Config;
+
+    async fn run(config: Config, ctx: Context) -> anyhow::Result<()> {
+        match run(config, &ctx).await {
+            // Whatever was waited for won't come any more: that is no failure.
+            Err(_) if ctx.drain.is_draining() => Ok(()),
+            ended => Ok(ended?),
+        }
+    }
+
+    fn commands() -> Vec<Command> {
+        let clap = clap::Command::new("edge")
+            .about("Balances connections in front of the control plane; needs no identity");
+        let run =
+            |_: &clap::ArgMatches, sources: &sextant_kit::config::Sources| match sources.load() {
+                Ok(config) => sextant_kit::cli::serve_with("edge", config, edge::run),
+                Err(error) => {
+                    eprintln!("error: {error}");
+                    ExitCode::FAILURE
+                }
+            };
+        vec![Command { clap, run }]
+    }
+}
+
+async fn run(config: Config, ctx: &Context) -> Result<(), Error> {
+    if std::process::id() == 1 {
+        tokio::spawn(reap_orphans());
+    }
+    let component = config.component;
+    let patience = Duration::from_secs(config.patience_seconds);
+    let metrics = RunnerMetrics::register(&ctx.metrics);
+    let health_task = ctx.readiness.task(component.name());
+    health_task.waiting("not started yet");
+    pki::private_folder(&config.run_folder)?;
+
+    let mesh = Mesh::enroll(&config.enroll, Identity::from(component.service()), ctx).await?;
+    let supervisor = mesh.channel(&config.supervisor, Peer::Service(ServiceName::Supervisor));
+    let kept = Kept::new(&config.state_folder, "configuration.pb");
+    let desired = desired::follow(component, supervisor.clone(), kept, patience, ctx);
+
+    // The component needs its sockets until it has ended, so they have a drain of their own.
+    let (sockets_drain, end_sockets) = Drain::new();
+    let sockets = match component.has_sockets() {
+        true => Some(Sockets::serve(&config, &mesh, &metrics, &sockets_drain)?),
+        false => None,
+    };
+    let folder = config.run_folder.join("pki");
+    let probe = pki::provide(component, &mesh, &folder, &metrics, ctx).await?;
+    if let Some(sockets) = &sockets {
+        sockets.answering(patience, ctx).await;
+    }
+    let health = Health {
+        component,
+        probe: Probe::new(mesh, probe),
+        task: health_task,
+        metrics,
+    };
+    let task = ctx.readiness.task("start");
+    let supervisor = ComponentsClient::new(supervisor);
+    let rollout = Rollout {
+        config,
+        desired,
+        supervisor,
+        task,
+    };
+    let ended = rollout.run(health, ctx.drain.clone()).await;
+    end_sockets.start();
+    ended
+}

@@ -1,0 +1,146 @@
+//! What the supervisor wants the component to be.
+
+use std::{sync::Arc, time::Duration};
+
+use sextant_identity::Channel;
+use sextant_kit::{Context, Task, backoff::Backoff};
+use sextant_proto::supervisor::{
+    ComponentConfig, WatchComponentRequest, components_client::ComponentsClient,
+};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tonic::Status;
+
+use crate::{domain::component::Component, kept::Kept};
+
+/// The newest configuration; None until there is one.
+pub(crate) type Desired = watch::Receiver<Option<Arc<ComponentConfig>>>;
+
+/// Follows `Components.Watch` and keeps what it says. When the supervisor says nothing within `patience`, the
+/// configuration kept last is taken, until the supervisor is back.
+pub(crate) fn follow(
+    component: Component,
+    channel: Channel,
+    kept: Kept<ComponentConfig>,
+    patience: Duration,
+    ctx: &Context,
+) -> Desired {
+    let (publish, desired) = watch::channel(None);
+    let task = ctx.readiness.task("configuration");
+    let follower = Follower {
+        component,
+        client: ComponentsClient::new(channel),
+        kept,
+        publish,
+        task,
+    };
+    ctx.drain.spawn(follower.run(patience));
+    desired
+}
+
+struct Follower {
+    component: Component,
+    client: ComponentsClient<Channel>,
+    kept: Kept<ComponentConfig>,
+    publish: watch::Sender<Option<Arc<ComponentConfig>>>,
+    task: Task,
+}
+
+impl Follower {
+    async fn run(mut self, patience: Duration) {
+        let mut backoff = Backoff::default();
+        // Falling back ends the attempt under way; the next one follows at once.
+        if timeout(patience, self.follow_until(&mut backoff, Self::has_one))
+            .await
+            .is_err()
+        {
+            self.fall_back();
+        }
+        self.follow_until(&mut backoff, |_| false).await;
+    }
+
+    fn has_one(&self) -> bool {
+        self.publish.borrow().is_some()
+    }
+
+    fn fall_back(&self) {
+        match self
+            .kept
+            .load()
+            .filter(|kept| kept.component == self.component.name())
+        {
+            Some(kept) => {
+                let digest = &kept.digest;
+                tracing::warn!(
+                    digest,
+                    "the supervisor is away: taking the last configuration"
+                );
+                self.take(kept, false);
+            }
+            None => tracing::warn!("the supervisor is away, and no configuration was kept"),
+        }
+    }
+
+    /// Follows stream after stream until `enough` of what has come.
+    async fn follow_until(&mut self, backoff: &mut Backoff, enough: fn(&Self) -> bool) {
+        loop {
+            let error = match self.follow(backoff, enough).await {
+                Ok(()) => return,
+                Err(error) => error,
+            };
+            let reason = format!("Components.Watch at the supervisor: {}", error.message());
+            if self.has_one() {
+                tracing::info!(reason, "staying with the present configuration");
+            } else {
+                self.task.waiting(reason);
+            }
+            sleep(backoff.next()).await;
+        }
+    }
+
+    async fn follow(
+        &mut self,
+        backoff: &mut Backoff,
+        enough: fn(&Self) -> bool,
+    ) -> Result<(), Status> {
+        let request = WatchComponentRequest { replica: replica() };
+        let mut stream = self.client.watch(request).await?.into_inner();
+        while let Some(config) = stream.message().await? {
+            backoff.reset();
+            if config.component == self.component.name() {
+                self.take(config, true);
+            } else {
+                let component = config.component;
+                tracing::error!(component, "configuration of another component: ignored");
+            }
+            if enough(self) {
+                return Ok(());
+            }
+        }
+        Err(Status::unavailable("the stream ended"))
+    }
+
+    fn take(&self, config: ComponentConfig, keep: bool) {
+        let config = Arc::new(config);
+        let changed = self.publish.send_if_modified(|current| {
+            let changed = current.as_deref() != Some(&*config);
+            if changed {
+                *current = Some(config.clone());
+            }
+            changed
+        });
+        self.task.ready();
+        if changed && keep {
+            self.kept.save(&config);
+        }
+    }
+}
+
+/// Tells replicas of one component apart: the container's host name.
+pub(crate) fn replica() -> String {
+    nix::unistd::gethostname()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_else(|_| format!("process-{}", std::process::id()))
+}
