@@ -1,10 +1,33 @@
 //! gRPC clients over the mesh.
 
 use crate::identity::{Identity, ServiceName};
+use crate::tls;
+use hyper_util::rt::TokioIo;
+use rand::seq::SliceRandom;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use sextant_kit::telemetry::rpc;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tonic::body::Body;
+use tonic::transport::Endpoint;
+use tonic::{Code, Status};
+
+const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+const DIAL_DEADLINE: Duration = Duration::from_secs(3);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEPALIVE_DEADLINE: Duration = Duration::from_secs(10);
+/// Windows that keep a tunnel quick over a long path, and still bound what one peer can make us hold.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
 
 /// Whom a client demands at the other end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,23 +40,164 @@ pub enum Peer {
     Service(ServiceName),
 }
 
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Any => f.write_str("any identity"),
+            Peer::Identity(identity) => identity.fmt(f),
+            Peer::Service(name) => write!(f, "service/{name}"),
+        }
+    }
+}
+
 /// A lazily connected gRPC channel that traces and measures every call and carries the trace context.
-/// Cheap to clone.
+/// Cheap to clone. Its errors are statuses that name the address.
 #[derive(Clone, Debug)]
 pub struct Channel {
-    inner: tonic::transport::Channel,
+    address: Arc<str>,
+    inner: rpc::Client<tonic::transport::Channel>,
+}
+
+/// What a connection is made with.
+pub(crate) struct Dial {
+    config: Result<Arc<ClientConfig>, String>,
+    /// Validity of the certificate we show, to explain a refusal.
+    life: Option<(SystemTime, SystemTime)>,
+}
+
+impl Dial {
+    pub(crate) fn new(config: ClientConfig, life: Option<(SystemTime, SystemTime)>) -> Self {
+        Self {
+            config: Ok(Arc::new(config)),
+            life,
+        }
+    }
+
+    /// Every connect fails with `reason`.
+    pub(crate) fn impossible(reason: String) -> Self {
+        Self {
+            config: Err(reason),
+            life: None,
+        }
+    }
+}
+
+impl Channel {
+    pub(crate) fn new(address: &str, dial: watch::Receiver<Arc<Dial>>) -> Self {
+        let address: Arc<str> = address.into();
+        // The connector dials `address` itself; the URI only fills in :authority.
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))
+            .unwrap_or_else(|_| Endpoint::from_static("http://mesh"))
+            .connect_timeout(CONNECT_DEADLINE)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(KEEPALIVE_DEADLINE)
+            .keep_alive_while_idle(true);
+        let target = Arc::clone(&address);
+        let inner = endpoint.connect_with_connector_lazy(tower::service_fn(move |_| {
+            let (address, dial) = (Arc::clone(&target), Arc::clone(&dial.borrow()));
+            async move { connect(&address, &dial).await.map(TokioIo::new) }
+        }));
+        Self {
+            address,
+            inner: rpc::Client::new(inner),
+        }
+    }
 }
 
 impl tower::Service<http::Request<Body>> for Channel {
     type Response = http::Response<Body>;
-    type Error = tonic::transport::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+    type Error = Status;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Status>> + Send>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        self.inner
+            .poll_ready(cx)
+            .map_err(|e| unavailable(&self.address, e))
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        Box::pin(self.inner.call(request))
+        let address = Arc::clone(&self.address);
+        let call = self.inner.call(request);
+        Box::pin(async move { call.await.map_err(|e| unavailable(&address, e)) })
     }
+}
+
+/// A transport error as a status with the whole story: tonic's own text is only "transport error".
+fn unavailable(address: &str, error: tonic::transport::Error) -> Status {
+    let mut story = format!("{address}: ");
+    let mut cause: Option<&dyn std::error::Error> = Some(&error);
+    let mut last = String::new();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        // tonic's wrappers say nothing that the causes don't say better.
+        if text != "transport error" && !last.contains(&text) {
+            if !last.is_empty() {
+                story.push_str(": ");
+            }
+            story.push_str(&text);
+            last = text;
+        }
+        cause = error.source();
+    }
+    if last.is_empty() {
+        story.push_str("the connection failed");
+    }
+    let code = match Status::from_error(Box::new(error)).code() {
+        Code::Unknown => Code::Unavailable,
+        code => code,
+    };
+    Status::new(code, story)
+}
+
+/// Resolves `address`, tries its addresses in random order, and shakes hands with the first that answers.
+pub(crate) async fn connect(
+    address: &str,
+    dial: &Dial,
+) -> Result<TlsStream<TcpStream>, std::io::Error> {
+    let config = dial.config.clone().map_err(std::io::Error::other)?;
+    let mut targets: Vec<_> = tokio::net::lookup_host(address)
+        .await
+        .map_err(|e| std::io::Error::new(e.kind(), format!("resolving {address}: {e}")))?
+        .collect();
+    targets.shuffle(&mut rand::rng());
+    let mut failure = std::io::Error::new(
+        std::io::ErrorKind::NotFound,
+        format!("{address} has no address"),
+    );
+    for target in targets {
+        let stream = match tokio::time::timeout(DIAL_DEADLINE, TcpStream::connect(target)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(e)) => {
+                failure = std::io::Error::new(e.kind(), format!("dialling {target}: {e}"));
+                continue;
+            }
+            Err(_) => {
+                let text = format!("dialling {target}: no answer within {DIAL_DEADLINE:?}");
+                failure = std::io::Error::new(std::io::ErrorKind::TimedOut, text);
+                continue;
+            }
+        };
+        stream.set_nodelay(true)?;
+        let connector = TlsConnector::from(config);
+        return connector
+            .connect(server_name(address), stream)
+            .await
+            .map_err(|e| {
+                std::io::Error::new(
+                    e.kind(),
+                    format!("{target}: {}", tls::explain(&e, dial.life)),
+                )
+            });
+    }
+    Err(failure)
+}
+
+/// The name for SNI. Verification doesn't use it.
+fn server_name(address: &str) -> ServerName<'static> {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).unwrap_or(ServerName::IpAddress(
+        std::net::Ipv4Addr::UNSPECIFIED.into(),
+    ))
 }

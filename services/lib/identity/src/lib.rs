@@ -11,7 +11,9 @@ mod leaf;
 mod mesh;
 pub mod peer;
 pub mod pin;
+mod renew;
 mod serve;
+mod tls;
 pub mod trust;
 
 pub use channel::{Channel, Peer};
@@ -22,6 +24,7 @@ pub use key::{Credentials, KeyPair};
 pub use leaf::{Leaf, LeafRequest};
 pub use mesh::Mesh;
 pub use peer::{PeerIdentity, PeerInfo};
+pub use renew::Clock;
 pub use rustls_pki_types::CertificateDer;
 pub use serve::{ClientAuth, Limits, ServerTls, serve_grpc, serve_grpc_with, serve_http};
 pub use trust::{Authority, TrustBundle};

@@ -1,111 +1,134 @@
 //! This process' place in the mesh.
 
-use crate::channel::{Channel, Peer};
-use crate::enroll::EnrollConfig;
-use crate::error::Error;
-use crate::identity::Identity;
+use crate::channel::{Channel, Dial, Peer};
+use crate::identity::{Identity, ServiceName};
 use crate::key::Credentials;
 use crate::leaf::Leaf;
 use crate::serve::{ClientAuth, ServerTls};
-use crate::trust::TrustBundle;
-use sextant_kit::Context;
+use crate::tls::{self, Material, Wanted};
+use crate::trust::{Authority, TrustBundle};
 use sextant_proto::certauthority::cert_authority_client::CertAuthorityClient;
 use std::sync::Arc;
 use tokio::sync::watch;
 
+/// Where cert-authority is unless told otherwise.
+pub(crate) const CERT_AUTHORITY: &str = "cert-authority:7443";
+
 /// A mesh identity with its current certificate and anchors. Cheap to clone; clones share both.
 #[derive(Clone, Debug)]
 pub struct Mesh {
-    inner: Arc<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
     identity: Identity,
-    cert_authority: Option<String>,
+    cert_authority: Arc<str>,
     credentials: watch::Receiver<Arc<Credentials>>,
     trust: watch::Receiver<Arc<TrustBundle>>,
 }
 
 impl Mesh {
-    /// Enrols with the token and pinned CA in the enrolment folder, waiting with back-off for both and for
-    /// cert-authority; then renews in the background at half life, follows trust, and enrols again when expired
-    /// or refused. Readiness task `identity` says what it waits for. Fails only when drained.
-    pub async fn enroll(
-        config: &EnrollConfig,
-        identity: Identity,
-        ctx: &Context,
-    ) -> Result<Mesh, Error> {
-        let _ = (config, identity, ctx);
-        unimplemented!()
-    }
-
     /// A mesh from values that somebody else keeps fresh: cert-authority itself, node-agent, the CLI, tests.
+    /// Services use [`Mesh::enroll`].
     pub fn from_parts(
         identity: Identity,
         credentials: watch::Receiver<Arc<Credentials>>,
         trust: watch::Receiver<Arc<TrustBundle>>,
     ) -> Mesh {
         Mesh {
-            inner: Arc::new(Inner {
-                identity,
-                cert_authority: None,
-                credentials,
-                trust,
-            }),
+            identity,
+            cert_authority: CERT_AUTHORITY.into(),
+            credentials,
+            trust,
         }
     }
 
-    /// The same mesh with an address to ask for certificates ([`Self::cert_authority`], [`Leaf::obtain`]).
+    /// The same mesh with another address to ask for certificates ([`Self::cert_authority`], [`Leaf::obtain`]).
+    #[must_use]
     pub fn with_cert_authority(self, address: &str) -> Mesh {
-        let _ = address;
-        unimplemented!()
+        Mesh {
+            cert_authority: address.into(),
+            ..self
+        }
     }
 
     /// Who this process is.
     pub fn identity(&self) -> &Identity {
-        &self.inner.identity
+        &self.identity
     }
 
     /// The anchors, followed.
     pub fn trust(&self) -> watch::Receiver<Arc<TrustBundle>> {
-        self.inner.trust.clone()
+        self.trust.clone()
     }
 
     /// The mesh certificate and key, followed.
     pub fn credentials(&self) -> watch::Receiver<Arc<Credentials>> {
-        self.inner.credentials.clone()
+        self.credentials.clone()
     }
 
     /// A lazy channel to `address` (host:port). Every connect resolves all addresses, picks one at random, uses
     /// the newest certificate, and demands that the peer is `peer`.
     pub fn channel(&self, address: &str, peer: Peer) -> Channel {
-        let _ = (address, peer, &self.inner.cert_authority);
-        unimplemented!()
+        dial(self.material(), address, peer)
     }
 
     /// TLS for a mesh listener.
     pub fn server_tls(&self, client: ClientAuth) -> ServerTls {
-        let _ = client;
-        unimplemented!()
+        ServerTls::new(self.material(), client)
     }
 
     /// TLS for datastore-proxy's listener: the leaf of profile DATASTORE_SERVER, clients of the datastore
     /// authority required.
     pub fn datastore_server_tls(&self, leaf: &Leaf) -> ServerTls {
-        let _ = leaf;
-        unimplemented!()
+        ServerTls::new(self.datastore_material(leaf), ClientAuth::Required)
+    }
+
+    /// A channel to datastore-proxy (host:port) with a DATASTORE_CLIENT leaf.
+    pub fn datastore_channel(&self, address: &str, leaf: &Leaf) -> Channel {
+        let peer = Peer::Service(ServiceName::DatastoreProxy);
+        dial(self.datastore_material(leaf), address, peer)
     }
 
     /// A client of cert-authority.
     pub fn cert_authority(&self) -> CertAuthorityClient<Channel> {
-        unimplemented!()
+        let peer = Peer::Service(ServiceName::CertAuthority);
+        CertAuthorityClient::new(self.channel(&self.cert_authority, peer))
     }
 
-    /// A channel to datastore-proxy (host:port) with a DATASTORE_CLIENT leaf, for `etcd_client::Client::from_channel`:
-    /// `Channel::Custom(tower::util::BoxCloneSyncService::new(channel.map_err(Into::into)))`.
-    pub fn datastore_channel(&self, address: &str, leaf: &Leaf) -> Channel {
-        let _ = (address, leaf);
-        unimplemented!()
+    /// host:port of cert-authority.
+    pub(crate) fn cert_authority_address(&self) -> &str {
+        &self.cert_authority
     }
+
+    fn material(&self) -> Material {
+        Material {
+            authority: Authority::Mesh,
+            credentials: self.credentials.clone(),
+            trust: self.trust.clone(),
+        }
+    }
+
+    fn datastore_material(&self, leaf: &Leaf) -> Material {
+        Material {
+            authority: Authority::Datastore,
+            credentials: leaf.credentials(),
+            trust: self.trust.clone(),
+        }
+    }
+}
+
+fn dial(material: Material, address: &str, peer: Peer) -> Channel {
+    let authority = material.authority;
+    let dial = material.derive(move |credentials, trust| {
+        let wanted = Wanted {
+            trust_domain: Some(trust.trust_domain.clone()),
+            peer: peer.clone(),
+        };
+        let anchors = trust.anchors(authority);
+        let config = tls::client_config(anchors, wanted, Some(credentials), &[b"h2"])?;
+        Ok(Dial::new(
+            config,
+            Some((credentials.not_before, credentials.not_after)),
+        ))
+    });
+    let dial = dial
+        .unwrap_or_else(|error| watch::channel(Arc::new(Dial::impossible(error.to_string()))).1);
+    Channel::new(address, dial)
 }

@@ -100,11 +100,11 @@ impl TryFrom<certauthority::TrustBundle> for TrustBundle {
         Ok(Self {
             trust_domain: bundle.trust_domain.parse()?,
             generation: bundle.generation,
-            mesh: certificates_from_pem(&bundle.mesh_pem)?,
-            cluster_server: certificates_from_pem(&bundle.cluster_server_pem)?,
-            cluster_client: certificates_from_pem(&bundle.cluster_client_pem)?,
-            request_header: certificates_from_pem(&bundle.request_header_pem)?,
-            datastore: certificates_from_pem(&bundle.datastore_pem)?,
+            mesh: anchors_from_pem(&bundle.mesh_pem)?,
+            cluster_server: anchors_from_pem(&bundle.cluster_server_pem)?,
+            cluster_client: anchors_from_pem(&bundle.cluster_client_pem)?,
+            request_header: anchors_from_pem(&bundle.request_header_pem)?,
+            datastore: anchors_from_pem(&bundle.datastore_pem)?,
         })
     }
 }
@@ -131,9 +131,9 @@ impl TryFrom<supervisor::Trust> for TrustBundle {
         Ok(Self {
             trust_domain: trust.trust_domain.parse()?,
             generation: trust.generation,
-            mesh: certificates_from_pem(&trust.mesh_pem)?,
-            cluster_server: certificates_from_pem(&trust.cluster_server_pem)?,
-            cluster_client: certificates_from_pem(&trust.cluster_client_pem)?,
+            mesh: anchors_from_pem(&trust.mesh_pem)?,
+            cluster_server: anchors_from_pem(&trust.cluster_server_pem)?,
+            cluster_client: anchors_from_pem(&trust.cluster_client_pem)?,
             request_header: Vec::new(),
             datastore: Vec::new(),
         })
@@ -161,6 +161,18 @@ pub fn certificates_from_pem(pem: &str) -> Result<Vec<CertificateDer<'static>>, 
             what: "certificate PEM".to_owned(),
             reason: e.to_string(),
         })
+}
+
+/// [`certificates_from_pem`], each checked to be usable as an anchor.
+pub fn anchors_from_pem(pem: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let anchors = certificates_from_pem(pem)?;
+    for anchor in &anchors {
+        webpki::anchor_from_trusted_cert(anchor).map_err(|e| Error::Invalid {
+            what: "anchor".to_owned(),
+            reason: e.to_string(),
+        })?;
+    }
+    Ok(anchors)
 }
 
 /// Certificates as one PEM text, 64 columns, `\n` line ends: the same list always gives the same bytes.

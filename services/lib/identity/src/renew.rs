@@ -1,0 +1,107 @@
+//! Keeping a certificate fresh: at half life with jitter, by the wall clock.
+
+use crate::error::Error;
+use crate::key::Credentials;
+use crate::tls::utc;
+use sextant_kit::Drain;
+use sextant_kit::backoff::Backoff;
+use sextant_kit::readiness::Task;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::sync::watch;
+
+/// The wall clock, as a parameter.
+pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+
+/// A sleep never lasts longer than this, since timers stand still while a machine is suspended.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// The system's clock.
+pub(crate) fn system_clock() -> Clock {
+    Arc::new(SystemTime::now)
+}
+
+/// When to renew: half life, give or take a tenth of the life.
+pub(crate) fn renewal_time(credentials: &Credentials, jitter: f64) -> SystemTime {
+    let life = credentials
+        .not_after
+        .duration_since(credentials.not_before)
+        .unwrap_or_default();
+    credentials.not_before + life.mul_f64(0.5 + 0.1 * jitter.clamp(-1.0, 1.0))
+}
+
+/// Renews what `sender` publishes until the drain or until nobody follows it. `issue` is told whether the
+/// current certificate has expired.
+pub(crate) async fn keep<F, Fut>(
+    what: &str,
+    sender: watch::Sender<Arc<Credentials>>,
+    task: Task,
+    clock: Clock,
+    drain: &Drain,
+    mut issue: F,
+) where
+    F: FnMut(bool) -> Fut,
+    Fut: Future<Output = Result<Credentials, Error>>,
+{
+    let work = async {
+        loop {
+            let at = renewal_time(&sender.borrow(), rand::random_range(-1.0..=1.0));
+            sleep_until(&clock, at).await;
+            let fresh = renew(what, &sender, &task, &clock, &mut issue).await;
+            tracing::info!(
+                what,
+                not_after = utc(fresh.not_after),
+                "certificate renewed"
+            );
+            task.ready();
+            sender.send_replace(Arc::new(fresh));
+        }
+    };
+    tokio::select! {
+        _ = drain.run(work) => {}
+        () = sender.closed() => {}
+    }
+}
+
+async fn renew<F, Fut>(
+    what: &str,
+    sender: &watch::Sender<Arc<Credentials>>,
+    task: &Task,
+    clock: &Clock,
+    issue: &mut F,
+) -> Credentials
+where
+    F: FnMut(bool) -> Fut,
+    Fut: Future<Output = Result<Credentials, Error>>,
+{
+    let not_after = sender.borrow().not_after;
+    let not_before = sender.borrow().not_before;
+    let life = not_after.duration_since(not_before).unwrap_or_default();
+    let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
+    loop {
+        let now = clock();
+        let expired = now >= not_after;
+        match issue(expired).await {
+            Ok(fresh) => return fresh,
+            Err(error) if expired => {
+                task.waiting(format!("{what} expired at {}: {error}", utc(not_after)));
+            }
+            // At two thirds of its life somebody should look.
+            Err(error) if now >= not_before + life.mul_f64(2.0 / 3.0) => {
+                tracing::error!(what, %error, not_after = utc(not_after), "renewal is late");
+            }
+            Err(error) => tracing::warn!(what, %error, "renewal failed, trying again"),
+        }
+        tokio::time::sleep(backoff.next()).await;
+    }
+}
+
+async fn sleep_until(clock: &Clock, at: SystemTime) {
+    while let Ok(left) = at.duration_since(clock()) {
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left.min(LONGEST_SLEEP)).await;
+    }
+}
