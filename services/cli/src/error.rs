@@ -15,19 +15,6 @@ pub enum Error {
         /// The cluster's own sentence.
         message: String,
     },
-    /// The host's and the supervisor's clocks differ.
-    #[error(
-        "the certificate of the supervisor at {address} {problem}, by this machine's clock ({now}): \
-         set the clock, or wait until the cluster has renewed its certificate"
-    )]
-    Clock {
-        /// The supervisor's address.
-        address: String,
-        /// "isn't valid yet" or "has expired".
-        problem: &'static str,
-        /// This machine's time, RFC 3339.
-        now: String,
-    },
     /// No container to copy the enrolment token from.
     #[error(
         "found no container of service cert-authority in compose project '{project}': start the \
@@ -78,6 +65,14 @@ pub enum Error {
         /// The lock.
         path: PathBuf,
     },
+    /// Neither the kept certificate nor a new enrolment led to the supervisor.
+    #[error("{first}; enrolling again failed too: {second}")]
+    NotAgain {
+        /// With the kept certificate.
+        first: Box<Error>,
+        /// With a new one.
+        second: Box<Error>,
+    },
     /// An answer couldn't be written.
     #[error("can't write the answer: {0}")]
     Output(Source),
@@ -110,15 +105,15 @@ pub enum Error {
         /// What was found.
         found: String,
     },
-    /// The peer's certificate isn't the supervisor's.
+    /// Somebody answers there, but no conversation with this cluster's supervisor comes about.
     #[error(
-        "the server at {address} didn't prove to be this cluster's supervisor ({found}): check \
-         --server and --context; a cluster made anew needs a fresh enrolment token"
+        "no conversation comes about with the supervisor at {address}: {found}; \
+         a cluster that is starting needs some seconds, then look at `docker compose logs supervisor`"
     )]
-    Untrusted {
+    Strange {
         /// The address tried.
         address: String,
-        /// The verifier's sentence.
+        /// What was found.
         found: String,
     },
 }
@@ -128,7 +123,8 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::NoContainer { .. } | Self::Unreachable { .. } | Self::Untrusted { .. } => 3,
+            Self::NoContainer { .. } | Self::Strange { .. } | Self::Unreachable { .. } => 3,
+            Self::NotAgain { first, .. } => first.exit_code(),
             _ => 1,
         }
     }

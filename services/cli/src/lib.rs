@@ -5,12 +5,12 @@
 pub mod app;
 pub mod args;
 pub mod commands;
-mod diagnosis;
 mod duration;
 pub mod enrol;
 mod error;
 pub mod output;
 pub mod pair;
+mod reach;
 pub mod session;
 pub mod state;
 

@@ -1,7 +1,7 @@
 //! A conversation with the supervisor as administrator: the certificate is had, kept and renewed on the way.
-use crate::diagnosis::{diagnose, reach, unreachable};
 use crate::enrol::{self, Source};
 use crate::pair::{Pair, new_key, request};
+use crate::reach::{explain, reach};
 use crate::state::State;
 use crate::{Error, commands};
 use serde::{Deserialize, Serialize};
@@ -65,9 +65,9 @@ impl Session {
             None => self.connect().await?,
         };
         let mut answer = self.answer(call(&mut connected.client)).await;
-        if let Err(Error::Untrusted { .. }) = answer {
+        if let Err(first @ Error::Strange { .. }) = answer {
             // The cluster behind this address was made anew, or its authority was replaced while we were away.
-            connected = connect(&self.server, self.enrol(Some(&connected.admin)).await?)?;
+            connected = self.connect_anew(&connected.admin, first).await?;
             answer = self.answer(call(&mut connected.client)).await;
         }
         let answer = answer?;
@@ -85,6 +85,18 @@ impl Session {
             None => self.enrol(None).await?,
         };
         connect(&self.server, admin)
+    }
+
+    /// Enrols again after a connection with `refused` failed; if that fails too, both reasons are told.
+    async fn connect_anew(&self, refused: &Admin, first: Error) -> Result<Connected, Error> {
+        match self.enrol(Some(refused)).await {
+            Ok(admin) => connect(&self.server, admin),
+            Err(Error::Strange { address, found }) => Err(Error::Strange { address, found }),
+            Err(second) => Err(Error::NotAgain {
+                first: first.into(),
+                second: second.into(),
+            }),
+        }
     }
 
     fn saved(&self) -> Result<Option<Admin>, Error> {
@@ -111,8 +123,8 @@ impl Session {
             pair: Pair::new(answer.certificate, &key)?,
         };
         let before = self.state.read::<Admin>(ADMIN)?;
-        if before.is_some_and(|before| before.trust.trust_domain != admin.trust.trust_domain) {
-            // Of no use to this cluster.
+        if before.is_some_and(|b| b.trust.cluster_client_pem != admin.trust.cluster_client_pem) {
+            // Made by an authority that may be gone.
             self.state.remove(commands::credential::FILE)?;
         }
         self.state.write(ADMIN, &admin)?;
@@ -143,21 +155,27 @@ impl Session {
     ) -> Result<T, Error> {
         match tokio::time::timeout(RPC_DEADLINE, call).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
-            // A status with a source was made on this side.
-            Ok(Err(status)) if std::error::Error::source(&status).is_some() => {
-                reach(&self.server).await?;
-                Err(diagnose(&self.server, &status))
-            }
-            Ok(Err(status)) => Err(Error::Cluster {
-                code: format!("{:?}", status.code()),
-                message: status.message().to_owned(),
+            Ok(Err(status)) => Err(match self.made_here(&status) {
+                Some(found) => explain(&self.server, found).await,
+                None => Error::Cluster {
+                    code: format!("{:?}", status.code()),
+                    message: status.message().to_owned(),
+                },
             }),
             Err(_) => {
-                reach(&self.server).await?;
                 let found = format!("no answer within {} s", RPC_DEADLINE.as_secs());
-                Err(unreachable(&self.server, found))
+                Err(explain(&self.server, found).await)
             }
         }
+    }
+
+    /// What a channel says of a broken connection: it names the address first, which the supervisor never does.
+    fn made_here(&self, status: &Status) -> Option<String> {
+        let told = status
+            .message()
+            .strip_prefix(&self.server)?
+            .strip_prefix(": ")?;
+        Some(told.to_owned())
     }
 }
 

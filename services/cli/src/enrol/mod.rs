@@ -6,7 +6,7 @@ mod tar;
 pub use source::{Source, Voucher};
 
 use crate::Error;
-use crate::diagnosis::{diagnose, unreachable};
+use crate::reach::explain;
 use sextant_identity::pin::PinnedClient;
 use sextant_proto::join::{AdminEnrollRequest, AdminEnrollResponse};
 use std::time::Duration;
@@ -36,10 +36,11 @@ pub async fn enrol(
             message: reason,
             place: voucher.place.clone(),
         }),
-        Ok(Err(error)) => Err(diagnose(server, &error)),
+        Ok(Err(sextant_identity::Error::Peer { reason, .. })) => Err(explain(server, reason).await),
+        Ok(Err(error)) => Err(explain(server, error.to_string()).await),
         Err(_) => {
             let found = format!("no answer to the enrolment within {} s", DEADLINE.as_secs());
-            Err(unreachable(server, found))
+            Err(explain(server, found).await)
         }
     }
 }
