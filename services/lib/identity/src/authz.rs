@@ -111,6 +111,15 @@ impl Authorize for Table {
     }
 }
 
+/// Puts the table before gRPC routes that something else than [`crate::serve_grpc`] or [`crate::serve_http`]
+/// serves.
+pub fn guard(routes: tonic::service::Routes) -> axum::Router {
+    enforce(
+        routes.prepare().into_axum_router(),
+        Arc::new(Table::default()),
+    )
+}
+
 /// Puts a decision before every route.
 pub(crate) fn enforce(app: axum::Router, authorize: Arc<dyn Authorize>) -> axum::Router {
     app.layer(middleware::from_fn_with_state(authorize, decide))

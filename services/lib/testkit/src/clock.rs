@@ -1,6 +1,7 @@
 //! A clock that tests set.
 
-use std::sync::{Arc, Mutex};
+use sextant_identity::Clock;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 /// A clock that stands still until told otherwise. Clones share the time.
@@ -15,17 +16,17 @@ impl FakeClock {
 
     /// What it shows.
     pub fn now(&self) -> SystemTime {
-        *self
-            .0
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Moves it forward.
     pub fn advance(&self, by: Duration) {
-        *self
-            .0
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner()) += by;
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) += by;
+    }
+
+    /// As a parameter.
+    pub fn clock(&self) -> Clock {
+        let this = self.clone();
+        Arc::new(move || this.now())
     }
 }

@@ -2,11 +2,12 @@
 
 mod clock;
 mod eventually;
-pub mod netns;
+mod netns;
 mod process;
 mod root;
 
 pub use clock::FakeClock;
 pub use eventually::eventually;
+pub use netns::Netns;
 pub use process::Process;
-pub use root::{Root, RootBuilder};
+pub use root::{Root, Wish};

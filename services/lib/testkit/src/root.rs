@@ -1,38 +1,87 @@
 //! A cluster's five authorities in memory.
 
-use sextant_identity::{
-    Authority, Credentials, Identity, KeyPair, Leaf, Mesh, TrustBundle, TrustDomain,
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyUsagePurpose, SanType,
 };
+use sextant_identity::{
+    Authority, CertificateDer, Credentials, Identity, KeyPair, Leaf, Mesh, TrustBundle, TrustDomain,
+};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 
-/// Five authorities that sign whatever a test wants.
-#[derive(Clone)]
-pub struct Root {}
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const SKEW: Duration = Duration::from_secs(60);
 
-/// What to sign.
+/// Five authorities that sign whatever a test wants. Cheap to clone.
+#[derive(Clone)]
+pub struct Root {
+    trust_domain: TrustDomain,
+    authorities: Arc<BTreeMap<Authority, Signer>>,
+}
+
+struct Signer {
+    certificate: CertificateDer<'static>,
+    key: KeyPair,
+    issuer: Issuer<'static, rcgen::KeyPair>,
+}
+
+/// A leaf that a test wants. Everything but the authority has a sensible default.
 #[derive(Clone, Debug)]
-pub struct RootBuilder {}
+pub struct Wish {
+    authority: Authority,
+    trust_domain: TrustDomain,
+    uris: Vec<String>,
+    dns: Vec<String>,
+    addresses: Vec<IpAddr>,
+    common_name: String,
+    organizations: Vec<String>,
+    not_before: SystemTime,
+    not_after: SystemTime,
+}
 
 impl Root {
     /// New authorities, trust domain `test.sextant.internal`.
     pub fn new() -> Self {
-        unimplemented!()
+        Self::in_domain("test.sextant.internal")
     }
+
+    /// New authorities of a named trust domain.
+    pub fn in_domain(trust_domain: &str) -> Self {
+        let authorities = Authority::ALL.map(|authority| (authority, Signer::new(authority)));
+        Self {
+            trust_domain: trust_domain.parse().expect("a trust domain"),
+            authorities: Arc::new(authorities.into_iter().collect()),
+        }
+    }
+
     /// The trust domain.
     pub fn trust_domain(&self) -> &TrustDomain {
-        unimplemented!()
+        &self.trust_domain
     }
+
     /// The anchors.
     pub fn bundle(&self) -> Arc<TrustBundle> {
-        unimplemented!()
+        let anchors = |authority| vec![self.authorities[&authority].certificate.clone()];
+        Arc::new(TrustBundle {
+            trust_domain: self.trust_domain.clone(),
+            generation: 1,
+            mesh: anchors(Authority::Mesh),
+            cluster_server: anchors(Authority::ClusterServer),
+            cluster_client: anchors(Authority::ClusterClient),
+            request_header: anchors(Authority::RequestHeader),
+            datastore: anchors(Authority::Datastore),
+        })
     }
+
     /// A mesh for `identity` with a fresh certificate of 24 h.
     pub fn mesh(&self, identity: impl Into<Identity>) -> Mesh {
-        let _ = identity.into();
-        unimplemented!()
+        self.rotating_mesh(identity).0
     }
+
     /// [`Self::mesh`] and the senders that rotate its certificate and anchors.
     pub fn rotating_mesh(
         &self,
@@ -42,35 +91,163 @@ impl Root {
         watch::Sender<Arc<Credentials>>,
         watch::Sender<Arc<TrustBundle>>,
     ) {
-        let _ = identity.into();
-        unimplemented!()
+        let identity = identity.into();
+        let credentials = self.sign(self.wish(Authority::Mesh).identity(&identity));
+        let (credentials_sender, credentials) = watch::channel(Arc::new(credentials));
+        let (trust_sender, trust) = watch::channel(self.bundle());
+        (
+            Mesh::from_parts(identity, credentials, trust),
+            credentials_sender,
+            trust_sender,
+        )
     }
-    /// Credentials of `identity` by `authority`, valid from `-age` for `life`.
-    pub fn credentials(
-        &self,
-        authority: Authority,
-        identity: &Identity,
-        dns: &[&str],
-        age: Duration,
-        life: Duration,
-    ) -> Credentials {
-        let _ = (authority, identity, dns, age, life);
-        unimplemented!()
-    }
-    /// A leaf of the datastore authority with `identity`'s URI SAN.
+
+    /// A leaf of the datastore authority with `identity`'s URI SAN, for servers and clients.
     pub fn datastore_leaf(&self, identity: impl Into<Identity>) -> Leaf {
-        let _ = identity.into();
-        unimplemented!()
+        let wish = self
+            .wish(Authority::Datastore)
+            .identity(&identity.into())
+            .dns("localhost");
+        Leaf::from_parts(watch::channel(Arc::new(self.sign(wish))).1)
     }
-    /// Key of one authority as PKCS#8 PEM, for tests that run a real issuer.
-    pub fn authority_key(&self, authority: Authority) -> KeyPair {
-        let _ = authority;
-        unimplemented!()
+
+    /// A wish for a leaf of `authority`: no names yet, valid from a minute ago for 24 h.
+    pub fn wish(&self, authority: Authority) -> Wish {
+        let now = SystemTime::now();
+        Wish {
+            authority,
+            trust_domain: self.trust_domain.clone(),
+            uris: Vec::new(),
+            dns: Vec::new(),
+            addresses: Vec::new(),
+            common_name: String::new(),
+            organizations: Vec::new(),
+            not_before: now - SKEW,
+            not_after: now + DAY,
+        }
+    }
+
+    /// Grants a wish with a new key.
+    pub fn sign(&self, wish: Wish) -> Credentials {
+        let key = KeyPair::generate().expect("a key");
+        let public = rcgen::SubjectPublicKeyInfo::from_der(&key.public_key_spki_der())
+            .expect("a public key");
+        let issuer = &self.authorities[&wish.authority].issuer;
+        let certificate = wish
+            .params()
+            .signed_by(&public, issuer)
+            .expect("a certificate");
+        Credentials::new(vec![certificate.der().clone()], key).expect("credentials")
+    }
+
+    /// Certificate and key of one authority, for tests that run an issuer of their own.
+    pub fn authority(&self, authority: Authority) -> (CertificateDer<'static>, KeyPair) {
+        let signer = &self.authorities[&authority];
+        (signer.certificate.clone(), signer.key.clone())
     }
 }
 
 impl Default for Root {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl Signer {
+    fn new(authority: Authority) -> Self {
+        let key = KeyPair::generate().expect("a key");
+        let pair = rcgen::KeyPair::from_pem(&key.private_key_pem()).expect("the same key");
+        let mut params = CertificateParams::default();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, format!("test {authority:?}"));
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let certificate = params
+            .self_signed(&pair)
+            .expect("an authority")
+            .der()
+            .clone();
+        Self {
+            certificate,
+            key,
+            issuer: Issuer::new(params, pair),
+        }
+    }
+}
+
+impl Wish {
+    /// With the SPIFFE id of `identity`.
+    #[must_use]
+    pub fn identity(mut self, identity: &Identity) -> Self {
+        self.uris.push(identity.to_uri(&self.trust_domain));
+        self
+    }
+
+    /// With any URI.
+    #[must_use]
+    pub fn uri(mut self, uri: &str) -> Self {
+        self.uris.push(uri.to_owned());
+        self
+    }
+
+    /// With a DNS name.
+    #[must_use]
+    pub fn dns(mut self, name: &str) -> Self {
+        self.dns.push(name.to_owned());
+        self
+    }
+
+    /// With an IP address.
+    #[must_use]
+    pub fn address(mut self, address: IpAddr) -> Self {
+        self.addresses.push(address);
+        self
+    }
+
+    /// With a subject as Kubernetes reads it: user and groups.
+    #[must_use]
+    pub fn subject(mut self, user: &str, groups: &[&str]) -> Self {
+        self.common_name = user.to_owned();
+        self.organizations = groups.iter().map(|group| (*group).to_owned()).collect();
+        self
+    }
+
+    /// Valid in this time only.
+    #[must_use]
+    pub fn valid(mut self, not_before: SystemTime, not_after: SystemTime) -> Self {
+        (self.not_before, self.not_after) = (not_before, not_after);
+        self
+    }
+
+    fn params(self) -> CertificateParams {
+        let text = |text: String| text.try_into().expect("plain ASCII");
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        if !self.common_name.is_empty() {
+            params
+                .distinguished_name
+                .push(DnType::CommonName, self.common_name);
+        }
+        for organization in self.organizations {
+            params
+                .distinguished_name
+                .push(DnType::OrganizationName, organization);
+        }
+        let uris = self.uris.into_iter().map(|uri| SanType::URI(text(uri)));
+        let dns = self
+            .dns
+            .into_iter()
+            .map(|name| SanType::DnsName(text(name)));
+        let addresses = self.addresses.into_iter().map(SanType::IpAddress);
+        params.subject_alt_names = uris.chain(dns).chain(addresses).collect();
+        params.not_before = self.not_before.into();
+        params.not_after = self.not_after.into();
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        params
     }
 }
