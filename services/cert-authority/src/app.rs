@@ -1,0 +1,191 @@
+//! Putting the parts together: build, bind, run.
+
+mod keep;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::domain::enrolment::EnrolmentTokens;
+use crate::domain::keyring::Keyring;
+use crate::domain::kms::KeyEncryption;
+use crate::domain::policy::Policy;
+use crate::domain::rate::{Attempts, Rate};
+use crate::domain::seal::Sealer;
+use crate::error::Error;
+use crate::grpc::{self, Certificates, Kms, Sealing};
+use crate::issuer::Issuer;
+use crate::metrics::Metrics;
+use crate::store::bootstrap::Bootstrap;
+use crate::store::enrolment::Volume;
+use crate::store::issued::IssuedLog;
+use crate::store::keyring::{self, StateLock};
+use sextant_identity::{
+    Authority, ClientAuth, Identity, Mesh, ServiceName, TrustBundle, serve_grpc,
+};
+use sextant_kit::{Context, Service, net};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tonic::service::Routes;
+
+/// The service.
+pub struct App;
+
+impl Service for App {
+    const NAME: &'static str = "cert-authority";
+    type Config = Config;
+
+    async fn run(config: Config, ctx: Context) -> anyhow::Result<()> {
+        let drain = ctx.drain.clone();
+        match drain.run(Bound::bind(config, ctx, Clock::system())).await {
+            Some(bound) => Ok(bound?.run().await?),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A cert-authority whose state is open and whose listener is bound.
+pub struct Bound {
+    listener: TcpListener,
+    mesh: Mesh,
+    routes: Routes,
+    ctx: Context,
+    _lock: StateLock,
+}
+
+impl Bound {
+    /// Opens the state (making it on first start), binds the listener and starts what is kept fresh. Waits, and
+    /// says so on `/readyz`, while another process has the state or the clock is behind.
+    pub async fn bind(config: Config, ctx: Context, clock: Clock) -> Result<Self, Error> {
+        let identities = identities(&config)?;
+        let listener = net::bind(config.listen).await?;
+        let lock = keep::state_lock(&config.state_folder, &ctx).await?;
+        let keyring = Arc::new(open_keyring(&config, &clock).await?);
+        let policy = Policy::new(&config, keyring.trust_domain.clone())?;
+        keep::clock(keyring.valid_from(), clock.clone(), &ctx).await;
+
+        let log = open_log(&config).await?;
+        let metrics = Metrics::new(&ctx.metrics);
+        let issuer = Issuer::new(Arc::clone(&keyring), policy, log, clock.clone(), metrics);
+        let (trust_sender, trust) = watch::channel(Arc::new(trust_bundle(&keyring)));
+        let credentials =
+            keep::own_certificate(issuer.clone(), clock.clone(), &ctx, trust_sender).await?;
+        let mesh = Mesh::from_parts(
+            Identity::Service(ServiceName::CertAuthority),
+            credentials,
+            trust.clone(),
+        );
+
+        let tokens = EnrolmentTokens::new(&keyring.enrolment_key, keyring.trust_domain.clone());
+        for (name, identity) in identities {
+            let volume = Volume::new(&config.enrolment.folder, &name, identity);
+            let anchor = trust.borrow().mesh_pem();
+            let task = ctx.readiness.task(format!("enrolment volume {name}"));
+            let life = config.enrolment.life_seconds;
+            keep::enrolment(
+                volume,
+                tokens.clone(),
+                anchor,
+                life,
+                clock.clone(),
+                task,
+                &ctx,
+            );
+        }
+        let certificates = Certificates {
+            issuer: issuer.clone(),
+            tokens,
+            attempts: Mutex::new(Attempts::new(rate(&config), Instant::now())),
+            bootstrap: Arc::new(Bootstrap::open(&config.state_folder)?),
+            trust,
+            clock,
+            drain: ctx.drain.clone(),
+        };
+        let sealer = Sealer::new(keyring.seal_master.clone(), keyring.trust_domain.clone());
+        let kms = KeyEncryption::new(keyring.key_encryption_key.clone());
+        let routes = grpc::routes(
+            certificates,
+            Sealing::new(sealer, issuer.clone()),
+            Kms::new(kms, issuer),
+        );
+        Ok(Self {
+            listener,
+            mesh,
+            routes,
+            ctx,
+            _lock: lock,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Its mesh identity.
+    pub fn mesh(&self) -> &Mesh {
+        &self.mesh
+    }
+
+    /// Serves until drained.
+    pub async fn run(self) -> Result<(), Error> {
+        let tls = self.mesh.server_tls(ClientAuth::Optional);
+        serve_grpc(self.listener, tls, self.routes, self.ctx.drain).await?;
+        Ok(())
+    }
+}
+
+async fn open_keyring(config: &Config, clock: &Clock) -> Result<Keyring, Error> {
+    let (state, seal) = (config.state_folder.clone(), config.seal_folder.clone());
+    let now = clock.now();
+    tokio::task::spawn_blocking(move || keyring::open_or_create(&state, &seal, now))
+        .await
+        .map_err(|_| Error::Stopping)?
+}
+
+async fn open_log(config: &Config) -> Result<IssuedLog, Error> {
+    let state = config.state_folder.clone();
+    tokio::task::spawn_blocking(move || IssuedLog::open(&state))
+        .await
+        .map_err(|_| Error::Stopping)?
+}
+
+fn trust_bundle(keyring: &Keyring) -> TrustBundle {
+    let anchors = |authority| vec![keyring.authority(authority).certificate.clone()];
+    TrustBundle {
+        trust_domain: keyring.trust_domain.clone(),
+        generation: keyring.generation,
+        mesh: anchors(Authority::Mesh),
+        cluster_server: anchors(Authority::ClusterServer),
+        cluster_client: anchors(Authority::ClusterClient),
+        request_header: anchors(Authority::RequestHeader),
+        datastore: anchors(Authority::Datastore),
+    }
+}
+
+fn identities(config: &Config) -> Result<Vec<(String, Identity)>, Error> {
+    if !(60..=24 * 3600).contains(&config.enrolment.life_seconds) {
+        return Err(Error::Config(format!(
+            "enrolment.life_seconds is {}: choose from 60 to 86400",
+            config.enrolment.life_seconds
+        )));
+    }
+    let identity = |name: &String| match name.as_str() {
+        "admin" => Ok((name.clone(), Identity::Admin)),
+        service => match service.parse() {
+            Ok(service) => Ok((name.clone(), Identity::Service(service))),
+            Err(_) => Err(Error::Config(format!(
+                "enrolment.identities has {name:?}: give `admin` or the name of a service"
+            ))),
+        },
+    };
+    config.enrolment.identities.iter().map(identity).collect()
+}
+
+fn rate(config: &Config) -> Rate {
+    Rate {
+        burst: config.enrolment.attempts_burst.max(1),
+        every: Duration::from_secs(60) / config.enrolment.attempts_per_minute.max(1),
+    }
+}

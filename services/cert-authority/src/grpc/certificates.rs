@@ -1,0 +1,175 @@
+//! Enrolment, renewal, signing, trust, and what was issued.
+
+use crate::clock::Clock;
+use crate::domain::enrolment::EnrolmentTokens;
+use crate::domain::profile::{Profile, Request as IssueRequest};
+use crate::domain::rate::Attempts;
+use crate::error::Error;
+use crate::issuer::Issuer;
+use crate::store::bootstrap::Bootstrap;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use sextant_identity::{PeerInfo, TrustBundle};
+use sextant_kit::Drain;
+use sextant_proto::certauthority::cert_authority_server::CertAuthority;
+use sextant_proto::certauthority::{
+    self as proto, CompleteBootstrapRequest, CompleteBootstrapResponse, EnrollRequest,
+    EnrollResponse, IssuedCertificate, ListIssuedRequest, RenewRequest, RenewResponse, SignRequest,
+    SignResponse, WatchTrustRequest,
+};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use tokio::sync::watch;
+use tokio_stream::wrappers::{ReceiverStream, WatchStream};
+use tonic::{Request, Response, Status};
+
+/// The service.
+pub struct Certificates {
+    /// Issues.
+    pub issuer: Issuer,
+    /// Checks enrolment tokens.
+    pub tokens: EnrolmentTokens,
+    /// Limits enrolments.
+    pub attempts: Mutex<Attempts>,
+    /// Whether `system:masters` may be asked for.
+    pub bootstrap: Arc<Bootstrap>,
+    /// The anchors.
+    pub trust: watch::Receiver<Arc<TrustBundle>>,
+    /// The time.
+    pub clock: Clock,
+    /// Ends the streams.
+    pub drain: Drain,
+}
+
+impl Certificates {
+    fn admit(&self, peer: Option<&PeerInfo>) -> Result<(), Error> {
+        // Without TLS there is no peer; then all share the bucket of one address.
+        let address = peer.map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.addr.ip());
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        attempts
+            .take(address, Instant::now())
+            .map_err(|wait| Error::TooManyAttempts { wait })
+            .inspect_err(|error| self.issuer.refused(error, &address.to_string(), "Enroll"))
+    }
+}
+
+#[tonic::async_trait]
+impl CertAuthority for Certificates {
+    async fn enroll(
+        &self,
+        request: Request<EnrollRequest>,
+    ) -> Result<Response<EnrollResponse>, Status> {
+        let peer = request.extensions().get::<PeerInfo>().cloned();
+        self.admit(peer.as_ref())?;
+        let EnrollRequest { token, csr } = request.into_inner();
+        let identity = self
+            .tokens
+            .verify(&token, self.clock.now())
+            .map_err(|error| {
+                let error = Error::from(error);
+                let address =
+                    peer.map_or_else(|| "unknown".to_owned(), |peer| peer.addr.to_string());
+                self.issuer.refused(&error, &address, "Enroll");
+                error
+            })?;
+        let signed = self
+            .issuer
+            .issue(&IssueRequest::own_mesh(identity), &csr)
+            .await?;
+        let trust = proto::TrustBundle::from(self.trust.borrow().as_ref());
+        Ok(Response::new(EnrollResponse {
+            chain: vec![chain(&signed.der)],
+            trust: Some(trust),
+        }))
+    }
+
+    async fn renew(
+        &self,
+        request: Request<RenewRequest>,
+    ) -> Result<Response<RenewResponse>, Status> {
+        let identity = super::caller(&request)?;
+        let RenewRequest { csr } = request.into_inner();
+        let signed = self
+            .issuer
+            .issue(&IssueRequest::own_mesh(identity), &csr)
+            .await?;
+        Ok(Response::new(RenewResponse {
+            chain: vec![chain(&signed.der)],
+        }))
+    }
+
+    async fn sign(&self, request: Request<SignRequest>) -> Result<Response<SignResponse>, Status> {
+        let identity = super::caller(&request)?;
+        let request = request.into_inner();
+        let requester = identity.to_string();
+        let parsed = IssueRequest::parse(identity, &request, self.bootstrap.is_open())
+            .map_err(Error::from)
+            .inspect_err(|error| self.issuer.refused(error, &requester, "Sign"))?;
+        let signed = self.issuer.issue(&parsed, &request.csr).await?;
+        Ok(Response::new(SignResponse {
+            chain: vec![chain(&signed.der)],
+            not_after_unix: signed.not_after,
+        }))
+    }
+
+    type WatchTrustStream = BoxStream<'static, Result<proto::TrustBundle, Status>>;
+
+    async fn watch_trust(
+        &self,
+        _: Request<WatchTrustRequest>,
+    ) -> Result<Response<Self::WatchTrustStream>, Status> {
+        let drain = self.drain.clone();
+        let bundles = WatchStream::new(self.trust.clone())
+            .map(|bundle| Ok(proto::TrustBundle::from(bundle.as_ref())))
+            .take_until(async move { drain.signaled().await });
+        Ok(Response::new(bundles.boxed()))
+    }
+
+    async fn complete_bootstrap(
+        &self,
+        request: Request<CompleteBootstrapRequest>,
+    ) -> Result<Response<CompleteBootstrapResponse>, Status> {
+        let caller = super::caller(&request)?;
+        let (bootstrap, now) = (Arc::clone(&self.bootstrap), self.clock.now());
+        tokio::task::spawn_blocking(move || bootstrap.complete(now))
+            .await
+            .map_err(|_| Error::Stopping)??;
+        tracing::info!(%caller, "the bootstrap is complete: system:masters is closed for good");
+        Ok(Response::new(CompleteBootstrapResponse {}))
+    }
+
+    type ListIssuedStream = BoxStream<'static, Result<IssuedCertificate, Status>>;
+
+    async fn list_issued(
+        &self,
+        request: Request<ListIssuedRequest>,
+    ) -> Result<Response<Self::ListIssuedStream>, Status> {
+        let valid_only = request.into_inner().valid_only;
+        let now = self.clock.now();
+        let rows = self
+            .issuer
+            .log()
+            .rows(move |row| !valid_only || row.not_after > now);
+        let rows = ReceiverStream::new(rows)
+            .map_ok(|(sequence, row)| IssuedCertificate {
+                sequence,
+                issued_unix: row.issued,
+                requester: row.requester,
+                profile: Profile::named(&row.profile).map_or(0, |profile| profile.wire() as i32),
+                serial: row.serial,
+                subject: row.subject,
+                sans: row.sans,
+                not_before_unix: row.not_before,
+                not_after_unix: row.not_after,
+                fingerprint: row.fingerprint,
+            })
+            .map_err(Status::from);
+        Ok(Response::new(rows.boxed()))
+    }
+}
+
+fn chain(leaf: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(leaf)
+}
