@@ -61,6 +61,7 @@ pub static TABLE: &[Rule] = rules! {
         ListTokens => &[Role::Admin],
         RevokeToken => &[Role::Admin],
         ListNodes => &[Role::Admin],
+        RemoveNode => &[Role::Admin],
         KubeAccess => &[Role::Admin],
         IssueKubeCredential => &[Role::Admin],
         RenewAdmin => &[Role::Admin],
