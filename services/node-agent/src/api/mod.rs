@@ -1,0 +1,9 @@
+//! What the node offers on `node.apiAddress`: the API, and a resolver.
+
+mod balancer;
+mod client;
+mod dns;
+
+pub use balancer::Balancer;
+pub use client::ApiClient;
+pub use dns::Forwarder;
