@@ -80,7 +80,7 @@ where
         if let Err(error) = &result {
             tracing::error!(error = format!("{error:#}"), "{name} ends");
         }
-        telemetry.shutdown();
+        telemetry.shutdown().await;
         result
     });
     // Blocking work that ignores the drain must not hold the exit.

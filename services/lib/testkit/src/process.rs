@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
 
 /// A child process: killed when dropped, its output captured.
 #[derive(Debug)]
@@ -15,7 +16,11 @@ pub struct Process {
     child: Child,
     pid: u32,
     output: Arc<Mutex<String>>,
+    readers: JoinSet<()>,
 }
+
+/// A grandchild may hold the pipes open after the child has ended.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 impl Process {
     /// Starts `program` with these arguments and, beside the test's own, these environment variables.
@@ -42,11 +47,12 @@ impl Process {
             .stderr(Stdio::piped());
         let mut child = command.kill_on_drop(true).spawn()?;
         let output = Arc::new(Mutex::new(String::new()));
+        let mut readers = JoinSet::new();
         if let Some(stdout) = child.stdout.take() {
-            tokio::spawn(capture(stdout, Arc::clone(&output)));
+            readers.spawn(capture(stdout, Arc::clone(&output)));
         }
         if let Some(stderr) = child.stderr.take() {
-            tokio::spawn(capture(stderr, Arc::clone(&output)));
+            readers.spawn(capture(stderr, Arc::clone(&output)));
         }
         let pid = child.id().unwrap_or_default();
         Ok(Self {
@@ -54,6 +60,7 @@ impl Process {
             child,
             pid,
             output,
+            readers,
         })
     }
 
@@ -78,7 +85,11 @@ impl Process {
     /// Waits for its end; panics with its output after `deadline`.
     pub async fn wait(&mut self, deadline: Duration) -> ExitStatus {
         match tokio::time::timeout(deadline, self.child.wait()).await {
-            Ok(status) => status.expect("a status"),
+            Ok(status) => {
+                let said = async { while self.readers.join_next().await.is_some() {} };
+                let _ = tokio::time::timeout(LAST_WORDS, said).await;
+                status.expect("a status")
+            }
             Err(_) => panic!(
                 "{} still runs after {deadline:?}:\n{}",
                 self.name,
