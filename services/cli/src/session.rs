@@ -29,6 +29,10 @@ pub struct Session {
 
 struct Connected {
     admin: Admin,
+    /// Whether a call went well: then a later failure isn't the certificate's, and mustn't be called twice.
+    proven: bool,
+    /// Whether a renewal was tried: once in a run is enough.
+    renewed: bool,
     client: AdminClient<Channel>,
 }
 
@@ -65,13 +69,17 @@ impl Session {
             None => self.connect().await?,
         };
         let mut answer = self.answer(call(&mut connected.client)).await;
-        if let Err(first @ Error::Strange { .. }) = answer {
+        if !connected.proven
+            && let Err(first @ Error::Strange { .. }) = answer
+        {
             // The cluster behind this address was made anew, or its authority was replaced while we were away.
             connected = self.connect_anew(&connected.admin, first).await?;
             answer = self.answer(call(&mut connected.client)).await;
         }
         let answer = answer?;
-        if connected.admin.pair.is_due(self.now) {
+        connected.proven = true;
+        if connected.admin.pair.is_due(self.now) && !connected.renewed {
+            connected.renewed = true;
             // The call went well, so the certificate still serves: the next run tries again.
             let _ = self.renew(&mut connected).await;
         }
@@ -188,8 +196,11 @@ fn connect(server: &str, admin: Admin) -> Result<Connected, Error> {
     let (_, trust) = watch::channel(Arc::new(trust));
     let mesh = Mesh::from_parts(Identity::Admin, credentials, trust);
     let channel = mesh.channel(server, Peer::Service(ServiceName::Supervisor));
+    let client = AdminClient::new(channel);
     Ok(Connected {
         admin,
-        client: AdminClient::new(channel),
+        proven: false,
+        renewed: false,
+        client,
     })
 }

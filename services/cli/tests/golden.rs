@@ -1,5 +1,10 @@
 //! What each command shows, in every format. `UPDATE_GOLDEN=1 cargo test -p sextant-cli --test golden` writes
 //! the files anew; look at the difference before you commit it.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may stop at the first surprise"
+)]
 
 use clap::Parser;
 use sextant_cli::args::{Cli, Command, Token};

@@ -40,7 +40,6 @@ pub struct Outcome {
 
 struct Served {
     root: Root,
-    life: Mutex<Duration>,
     calls: Mutex<Vec<String>>,
 }
 
@@ -68,7 +67,6 @@ impl Cluster {
     fn start_at(address: &str, home: tempfile::TempDir) -> Self {
         let served = Arc::new(Served {
             root: Root::new(),
-            life: Mutex::new(Duration::from_secs(24 * 3_600)),
             calls: Mutex::default(),
         });
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -91,6 +89,9 @@ impl Cluster {
             drain,
             _runtime: runtime,
         };
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/docker.sh");
+        // It is there already when the cluster was made anew.
+        let _ = std::os::unix::fs::symlink(script, cluster.home.path().join("docker"));
         let enrol = cluster.home.path().join("volume");
         std::fs::create_dir_all(&enrol).unwrap();
         std::fs::write(enrol.join("token"), "good\n").unwrap();
@@ -100,11 +101,6 @@ impl Cluster {
         )
         .unwrap();
         cluster
-    }
-
-    /// Certificates issued from now on live this long.
-    pub fn set_life(&self, life: Duration) {
-        *self.served.life.lock().unwrap() = life;
     }
 
     /// The calls since the last look.
@@ -124,10 +120,6 @@ impl Cluster {
     /// The same at another time.
     pub fn sextant_at(&self, line: &str, now: OffsetDateTime) -> Outcome {
         let docker = self.home.path().join("docker");
-        if !docker.exists() {
-            let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/docker.sh");
-            std::os::unix::fs::symlink(script, &docker).unwrap();
-        }
         let line = format!("sextant --server {} {line}", self.address);
         let cli = <Cli as clap::Parser>::try_parse_from(line.split_whitespace()).unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
@@ -210,23 +202,15 @@ impl Served {
 
     /// Signs the request's key for `admin`.
     fn sign(&self, authority: Authority, csr: &str) -> (String, i64) {
-        let bundle = self.root.bundle();
-        let key = self
-            .root
-            .authority_key(authority)
-            .private_key_pem()
-            .to_string();
-        let issuer = rcgen::Issuer::from_ca_cert_der(
-            &bundle.anchors(authority)[0],
-            rcgen::KeyPair::from_pem(&key).unwrap(),
-        )
-        .unwrap();
+        let (certificate, key) = self.root.authority(authority);
+        let key = rcgen::KeyPair::from_pem(&key.private_key_pem()).unwrap();
+        let issuer = rcgen::Issuer::from_ca_cert_der(&certificate, key).unwrap();
         let mut wanted = rcgen::CertificateSigningRequestParams::from_pem(csr).unwrap();
         let uri = Identity::Admin.to_uri(self.root.trust_domain());
         wanted.params.subject_alt_names = vec![rcgen::SanType::URI(uri.try_into().unwrap())];
         let now = OffsetDateTime::now_utc();
         wanted.params.not_before = now - Duration::from_secs(30);
-        wanted.params.not_after = now + *self.life.lock().unwrap();
+        wanted.params.not_after = now + Duration::from_secs(24 * 3_600);
         let not_after = wanted.params.not_after.unix_timestamp();
         (wanted.signed_by(&issuer).unwrap().pem(), not_after)
     }

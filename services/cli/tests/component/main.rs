@@ -1,4 +1,9 @@
 //! The whole program against a cluster in this process.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may stop at the first surprise"
+)]
 
 mod cluster;
 
