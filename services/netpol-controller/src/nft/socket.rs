@@ -1,0 +1,201 @@
+//! A netlink socket to netfilter, used blocking: the kernel answers within the call.
+
+use super::attribute;
+use super::message::{Batch, Message};
+use crate::error::{Error, Result};
+use netlink_packet_core::{NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
+use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::time::TimeVal;
+use std::io;
+use std::os::fd::AsFd;
+
+/// Room for the largest transaction and the largest answer.
+const BUFFER: usize = 16 * 1024 * 1024;
+/// How long the kernel may take for one answer. Its answers are queued before the send returns, so this only ends
+/// a wait for what was lost.
+const ANSWER_SECONDS: i64 = 10;
+
+/// The socket.
+pub struct NetfilterSocket {
+    socket: Socket,
+    sequence: u32,
+}
+
+/// What the kernel says of a message.
+struct Answer {
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+    body: Vec<u8>,
+}
+
+impl NetfilterSocket {
+    /// Opens a socket in the network namespace of the calling thread.
+    pub fn open() -> Result<Self> {
+        let failed = |attempt| move |source| Error::Netlink { attempt, source };
+        let mut socket = Socket::new(NETLINK_NETFILTER).map_err(failed("opening a socket"))?;
+        socket.bind_auto().map_err(failed("binding"))?;
+        socket.connect(&SocketAddr::new(0, 0)).map_err(failed("connecting"))?;
+        // Errors without a copy of the refused message, but with words.
+        socket.set_cap_ack(true).map_err(failed("setting an option"))?;
+        socket.set_ext_ack(true).map_err(failed("setting an option"))?;
+        let set = || -> nix::Result<()> {
+            setsockopt(&socket.as_fd(), sockopt::SndBufForce, &BUFFER)?;
+            setsockopt(&socket.as_fd(), sockopt::RcvBufForce, &BUFFER)?;
+            setsockopt(&socket.as_fd(), sockopt::ReceiveTimeout, &TimeVal::new(ANSWER_SECONDS, 0))
+        };
+        set().map_err(|errno| failed("sizing buffers")(errno.into()))?;
+        Ok(Self { socket, sequence: 0 })
+    }
+
+    /// Commits messages as one transaction.
+    pub fn commit(
+        &mut self,
+        attempt: &'static str,
+        messages: Vec<Message>,
+        generation: Option<u32>,
+    ) -> Result<()> {
+        let batch = Batch::new(messages, self.next(), generation);
+        self.sequence = batch.last.wrapping_add(1);
+        self.send(attempt, &batch.bytes)?;
+        // Errors of the transaction and of single messages are queued before the last one's acknowledgement, but
+        // a batch that is refused as a whole gets none.
+        let mut refused = None;
+        loop {
+            for answer in self.receive(attempt)? {
+                let ours = answer.sequence.wrapping_sub(batch.first) <= batch.last - batch.first;
+                if answer.kind != NLMSG_ERROR || !ours {
+                    continue;
+                }
+                if let Some(error) = answer.error(attempt, answer.sequence - batch.first) {
+                    let whole = answer.sequence == batch.first;
+                    refused.get_or_insert(error);
+                    if whole {
+                        return refused.map_or(Ok(()), Err);
+                    }
+                }
+                if answer.sequence == batch.last {
+                    return refused.map_or(Ok(()), Err);
+                }
+            }
+        }
+    }
+
+    /// Sends a message and waits for its acknowledgement. The message must ask for one.
+    pub fn execute(&mut self, attempt: &'static str, message: Message) -> Result<()> {
+        let sequence = self.next();
+        self.send(attempt, &message.into_bytes(sequence))?;
+        loop {
+            for answer in self.receive(attempt)? {
+                if answer.sequence == sequence && answer.kind == NLMSG_ERROR {
+                    return answer.error(attempt, 0).map_or(Ok(()), Err);
+                }
+            }
+        }
+    }
+
+    /// Asks a question that has one answer, and gives the attributes of that.
+    pub fn ask(&mut self, attempt: &'static str, message: Message) -> Result<Vec<u8>> {
+        let sequence = self.next();
+        self.send(attempt, &message.into_bytes(sequence))?;
+        loop {
+            for answer in self.receive(attempt)? {
+                if answer.sequence != sequence {
+                    continue;
+                }
+                if answer.kind == NLMSG_ERROR {
+                    if let Some(error) = answer.error(attempt, 0) {
+                        return Err(error);
+                    }
+                    continue;
+                }
+                return Ok(answer.attributes().to_vec());
+            }
+        }
+    }
+
+    /// Lists objects, giving the attributes of each to `take`. `false` if the list changed while it was read.
+    pub fn dump(
+        &mut self,
+        attempt: &'static str,
+        message: Message,
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<bool> {
+        let sequence = self.next();
+        self.send(attempt, &message.into_bytes(sequence))?;
+        let mut consistent = true;
+        loop {
+            for answer in self.receive(attempt)? {
+                if answer.sequence != sequence {
+                    continue;
+                }
+                consistent &= answer.flags & NLM_F_DUMP_INTR == 0;
+                match answer.kind {
+                    NLMSG_DONE => return Ok(consistent),
+                    NLMSG_ERROR => {
+                        if let Some(error) = answer.error(attempt, 0) {
+                            return Err(error);
+                        }
+                    }
+                    _ => take(answer.attributes()),
+                }
+            }
+        }
+    }
+
+    fn next(&mut self) -> u32 {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.sequence
+    }
+
+    fn send(&mut self, attempt: &'static str, bytes: &[u8]) -> Result<()> {
+        match self.socket.send(bytes, 0) {
+            Ok(_) => Ok(()),
+            Err(source) => Err(Error::Netlink { attempt, source }),
+        }
+    }
+
+    fn receive(&self, attempt: &'static str) -> Result<Vec<Answer>> {
+        let failed = |source| Error::Netlink { attempt, source };
+        let (bytes, _) = self.socket.recv_from_full().map_err(failed)?;
+        let mut answers = Vec::new();
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            let Ok(message) = NetlinkBuffer::new_checked(rest) else { break };
+            answers.push(Answer {
+                kind: message.message_type(),
+                flags: message.flags(),
+                sequence: message.sequence_number(),
+                body: message.payload().to_vec(),
+            });
+            let length = (message.length() as usize).next_multiple_of(4);
+            rest = rest.get(length..).unwrap_or_default();
+        }
+        Ok(answers)
+    }
+}
+
+impl Answer {
+    /// The attributes after netfilter's header.
+    fn attributes(&self) -> &[u8] {
+        self.body.get(4..).unwrap_or_default()
+    }
+
+    /// The error it tells; `None` for an acknowledgement. `position` says which message of a transaction it is.
+    fn error(&self, attempt: &'static str, position: u32) -> Option<Error> {
+        const WORDS: u16 = 1;
+        const HEADER: usize = 4 + 16;
+        let code = i32::from_ne_bytes(self.body.get(..4)?.try_into().ok()?);
+        if code == 0 {
+            return None;
+        }
+        let words = self.body.get(HEADER..).and_then(|rest| attribute::text(rest, WORDS));
+        let mut detail = format!(" (message {position})");
+        if let Some(words) = words {
+            detail.push_str(": ");
+            detail.push_str(words);
+        }
+        Some(Error::Refused { attempt, source: io::Error::from_raw_os_error(-code), detail })
+    }
+}
