@@ -36,7 +36,10 @@ impl NodeRequests {
     ///
     /// # Errors
     /// `csr_invalid` or `address_refused`.
-    pub fn parse(requests: &NodeCertificateRequests, cluster: &ClusterConfig) -> Result<Self, Refusal> {
+    pub fn parse(
+        requests: &NodeCertificateRequests,
+        cluster: &ClusterConfig,
+    ) -> Result<Self, Refusal> {
         let addresses = check_addresses(&requests.addresses, cluster)?;
         let mesh = csr("mesh", &requests.mesh)?;
         Ok(Self {
@@ -57,7 +60,8 @@ impl NodeRequests {
 pub fn parse_node_name(name: &str, cluster: &ClusterConfig) -> Result<NodeName, Refusal> {
     let refused = |message: String| Refusal::new(RefusalCode::NameRefused, message);
     check_node_name(name, cluster).map_err(refused)?;
-    name.parse().map_err(|error: sextant_identity::Error| refused(error.to_string()))
+    name.parse()
+        .map_err(|error: sextant_identity::Error| refused(error.to_string()))
 }
 
 /// DER of a PEM certificate request.
@@ -87,10 +91,13 @@ fn csr_key(der: &[u8]) -> Result<String, Refusal> {
 
 /// SHA-256 of a public key (SubjectPublicKeyInfo DER), hexadecimal.
 pub fn key_hash(spki: &[u8]) -> String {
-    digest(&SHA256, spki).as_ref().iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    digest(&SHA256, spki)
+        .as_ref()
+        .iter()
+        .fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 /// Has certificates made. Cheap to clone.
@@ -104,16 +111,27 @@ pub struct Issuer {
 impl Issuer {
     /// Over cert-authority and the registry.
     pub fn new(mesh: Mesh, store: Datastore, cluster: Arc<ClusterConfig>) -> Self {
-        Self { mesh, store, cluster }
+        Self {
+            mesh,
+            store,
+            cluster,
+        }
     }
 
     /// The four certificates of a node that may have them.
     ///
     /// # Errors
     /// cert-authority's own, or a deadline.
-    pub async fn issue(&self, node: &NodeName, requests: &NodeRequests) -> Result<NodeCertificates, Error> {
+    pub async fn issue(
+        &self,
+        node: &NodeName,
+        requests: &NodeRequests,
+    ) -> Result<NodeCertificates, Error> {
         let sign = |profile, csr: &Bytes, addresses: &[String]| {
-            let subject = NodeSubject { name: node.to_string(), addresses: addresses.to_vec() };
+            let subject = NodeSubject {
+                name: node.to_string(),
+                addresses: addresses.to_vec(),
+            };
             self.sign(SignRequest {
                 profile: Profile::into(profile),
                 csr: csr.clone(),
@@ -124,7 +142,11 @@ impl Issuer {
         let (mesh, kubelet_client, kubelet_serving, kube_proxy) = futures::try_join!(
             sign(Profile::Mesh, &requests.mesh, &[]),
             sign(Profile::KubeletClient, &requests.kubelet_client, &[]),
-            sign(Profile::KubeletServing, &requests.kubelet_serving, &requests.addresses),
+            sign(
+                Profile::KubeletServing,
+                &requests.kubelet_serving,
+                &requests.addresses
+            ),
             sign(Profile::KubeProxyClient, &requests.kube_proxy, &[]),
         )?;
         Ok(NodeCertificates {
@@ -162,10 +184,16 @@ impl Issuer {
     /// # Errors
     /// cert-authority's own, or a deadline.
     pub async fn sign(&self, request: SignRequest) -> Result<SignResponse, Error> {
-        let what = format!("cert-authority: signing {}", request.profile().as_str_name());
+        let what = format!(
+            "cert-authority: signing {}",
+            request.profile().as_str_name()
+        );
         let mut client = self.mesh.cert_authority();
         within(&what, DEADLINE, async {
-            client.sign(request).await.map_err(|status| Error::peer(&what, status))
+            client
+                .sign(request)
+                .await
+                .map_err(|status| Error::peer(&what, status))
         })
         .await
         .map(tonic::Response::into_inner)
@@ -179,6 +207,9 @@ pub fn chain_pem(response: &SignResponse) -> String {
 
 /// A chain of DER certificates as PEM.
 pub fn der_chain_pem(chain: &[Bytes]) -> String {
-    let chain: Vec<_> = chain.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
+    let chain: Vec<_> = chain
+        .iter()
+        .map(|der| CertificateDer::from(der.to_vec()))
+        .collect();
     certificates_to_pem(&chain)
 }

@@ -6,7 +6,9 @@ use tonic::{Code, Status};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A manifest that comes with the binary doesn't parse after its values were filled in.
-    #[error("add-on {name}: {message}; check the values that cluster.images and cluster.networks give it")]
+    #[error(
+        "add-on {name}: {message}; check the values that cluster.images and cluster.networks give it"
+    )]
     Addon {
         /// File of the add-on.
         name: &'static str,
@@ -50,7 +52,9 @@ pub enum Error {
         source: Box<kube::Error>,
     },
     /// This replica holds no lease in the datastore now.
-    #[error("this supervisor has no lease in the datastore now, so it can't {0}; it tries again by itself")]
+    #[error(
+        "this supervisor has no lease in the datastore now, so it can't {0}; it tries again by itself"
+    )]
     NoLease(&'static str),
     /// Another part refused or failed.
     #[error("{what}: {}", .status.message())]
@@ -76,23 +80,34 @@ pub enum Error {
 impl Error {
     /// An error of the Kubernetes API.
     pub fn kube(what: impl Into<String>, source: kube::Error) -> Self {
-        Self::Kube { what: what.into(), source: Box::new(source) }
+        Self::Kube {
+            what: what.into(),
+            source: Box::new(source),
+        }
     }
 
     /// An error of a file or socket.
     pub fn io(what: impl Into<String>, source: std::io::Error) -> Self {
-        Self::Io { what: what.into(), source }
+        Self::Io {
+            what: what.into(),
+            source,
+        }
     }
 
     /// A refusal by another part.
     pub fn peer(what: impl Into<String>, status: Status) -> Self {
-        Self::Peer { what: what.into(), status }
+        Self::Peer {
+            what: what.into(),
+            status,
+        }
     }
 
     /// The gRPC code that callers get.
     pub fn code(&self) -> Code {
         match self {
-            Self::Addon { .. } | Self::Config(_) | Self::Record { .. } | Self::Tls(_) => Code::Internal,
+            Self::Addon { .. } | Self::Config(_) | Self::Record { .. } | Self::Tls(_) => {
+                Code::Internal
+            }
             Self::Conflict(_) => Code::Aborted,
             Self::Datastore { .. }
             | Self::Deadline(..)

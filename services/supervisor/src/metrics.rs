@@ -37,7 +37,11 @@ impl TunnelMetrics {
                 "Bytes that came from nodes",
                 own.up.clone(),
             );
-            registry.register("tunnel_to_nodes_bytes", "Bytes sent to nodes", own.down.clone());
+            registry.register(
+                "tunnel_to_nodes_bytes",
+                "Bytes sent to nodes",
+                own.down.clone(),
+            );
         });
         own
     }
@@ -66,7 +70,8 @@ impl Drop for OpenConnection {
 /// Answers of the join API by outcome.
 #[derive(Clone, Debug, Default)]
 pub struct JoinMetrics {
-    outcomes: prometheus_client::metrics::family::Family<Vec<(&'static str, &'static str)>, Counter>,
+    outcomes:
+        prometheus_client::metrics::family::Family<Vec<(&'static str, &'static str)>, Counter>,
 }
 
 impl JoinMetrics {
@@ -80,6 +85,8 @@ impl JoinMetrics {
     }
 
     pub(crate) fn count(&self, call: &'static str, outcome: &'static str) {
-        self.outcomes.get_or_create(&vec![("call", call), ("outcome", outcome)]).inc();
+        self.outcomes
+            .get_or_create(&vec![("call", call), ("outcome", outcome)])
+            .inc();
     }
 }

@@ -87,12 +87,18 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal.
     pub fn new(code: RefusalCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self {
+            code,
+            message: message.into(),
+        }
     }
 
     /// The body of the join API's answer.
     pub fn body(&self) -> ErrorBody {
-        ErrorBody { code: self.code.as_str().to_owned(), message: self.message.clone() }
+        ErrorBody {
+            code: self.code.as_str().to_owned(),
+            message: self.message.clone(),
+        }
     }
 
     /// For gRPC.

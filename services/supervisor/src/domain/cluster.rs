@@ -215,7 +215,7 @@ pub struct Images {
 impl Default for Images {
     fn default() -> Self {
         Self {
-            sandbox: "sextant/pause:3.10".into(),
+            sandbox: "sextant/pause:3.10.2".into(),
             coredns: "sextant/coredns:v1.15.0".into(),
             netpol_controller: concat!("sextant/netpol-controller:", env!("CARGO_PKG_VERSION"))
                 .into(),
@@ -231,7 +231,10 @@ impl ClusterConfig {
 
     /// Issuer of ServiceAccount tokens.
     pub fn service_account_issuer(&self) -> String {
-        format!("https://kubernetes.default.svc.{}", self.networks.cluster_domain)
+        format!(
+            "https://kubernetes.default.svc.{}",
+            self.networks.cluster_domain
+        )
     }
 
     /// Checks what types alone can't.
@@ -262,7 +265,8 @@ impl ClusterConfig {
             ));
         }
         let api = self.api.node_address;
-        if nets.cluster_cidr.contains(&api) || nets.service_cidr.contains(&api) || api.is_loopback() {
+        if nets.cluster_cidr.contains(&api) || nets.service_cidr.contains(&api) || api.is_loopback()
+        {
             problems.push(format!(
                 "api.node_address {api} must be outside the pods' and Services' networks and not loopback"
             ));
@@ -277,12 +281,22 @@ impl ClusterConfig {
             }
         }
         if !self.datastore.starts_with("https://") {
-            problems.push(format!("datastore {:?} must be an https:// URL", self.datastore));
+            problems.push(format!(
+                "datastore {:?} must be an https:// URL",
+                self.datastore
+            ));
         }
         if !self.api.public_url.starts_with("https://") {
-            problems.push(format!("api.public_url {:?} must be an https:// URL", self.api.public_url));
+            problems.push(format!(
+                "api.public_url {:?} must be an https:// URL",
+                self.api.public_url
+            ));
         }
-        if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(problems.join("; "))
+        }
     }
 }
 
@@ -302,7 +316,13 @@ mod tests {
         config.nodes = vec!["node-1".into(), "node-1".into(), "kubernetes".into()];
         config.api.node_address = "127.0.0.1".parse().unwrap();
         let error = config.validate().unwrap_err();
-        for part in ["overlap", "outside networks.service_cidr", "twice", "kubernetes", "loopback"] {
+        for part in [
+            "overlap",
+            "outside networks.service_cidr",
+            "twice",
+            "kubernetes",
+            "loopback",
+        ] {
             assert!(error.contains(part), "{part} missing in {error}");
         }
     }

@@ -56,7 +56,10 @@ impl Fleet {
             };
             (name.clone(), node)
         });
-        Self { nodes: nodes.collect(), known: state.known }
+        Self {
+            nodes: nodes.collect(),
+            known: state.known,
+        }
     }
 
     /// What `name` is told: the settings, its own pod network, and every other node that can be sent to.
@@ -75,7 +78,11 @@ impl Fleet {
             });
         NodeConfig {
             settings: Some(node_settings(cluster)),
-            pod_cidr: self.nodes.get(name).map(|node| node.pod_cidr.clone()).unwrap_or_default(),
+            pod_cidr: self
+                .nodes
+                .get(name)
+                .map(|node| node.pod_cidr.clone())
+                .unwrap_or_default(),
             peers: peers.collect(),
         }
     }
@@ -102,7 +109,11 @@ mod tests {
     fn state(nodes: &[(&str, &str, &str)]) -> State {
         let record = |address: &str, cidr: &str| Versioned {
             value: NodeRecord {
-                addresses: if address.is_empty() { vec![] } else { vec![address.into()] },
+                addresses: if address.is_empty() {
+                    vec![]
+                } else {
+                    vec![address.into()]
+                },
                 pod_cidr: cidr.into(),
                 ..NodeRecord::default()
             },
@@ -110,7 +121,10 @@ mod tests {
         };
         State {
             known: true,
-            nodes: nodes.iter().map(|(n, a, c)| ((*n).to_owned(), record(a, c))).collect(),
+            nodes: nodes
+                .iter()
+                .map(|(n, a, c)| ((*n).to_owned(), record(a, c)))
+                .collect(),
             ..State::default()
         }
     }
@@ -123,18 +137,38 @@ mod tests {
             ("new", "172.18.0.4", ""),
             ("silent", "", "10.244.2.0/24"),
         ]);
-        let config = Fleet::new(&state, &KubeNodes::new()).node_config(&ClusterConfig::default(), "a");
+        let config =
+            Fleet::new(&state, &KubeNodes::new()).node_config(&ClusterConfig::default(), "a");
         assert_eq!(config.pod_cidr, "10.244.0.0/24");
-        assert_eq!(config.peers.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["b"]);
+        assert_eq!(
+            config
+                .peers
+                .iter()
+                .map(|p| p.name.as_str())
+                .collect::<Vec<_>>(),
+            ["b"]
+        );
     }
 
     #[test]
     fn the_api_outranks_the_registry_when_it_says_something() {
         let state = state(&[("a", "x", "10.244.0.0/24"), ("b", "x", "10.244.1.0/24")]);
         let kube = [
-            ("a".to_owned(), KubeNode { pod_cidr: "10.244.7.0/24".into(), ready: true }),
+            (
+                "a".to_owned(),
+                KubeNode {
+                    pod_cidr: "10.244.7.0/24".into(),
+                    ready: true,
+                },
+            ),
             ("b".to_owned(), KubeNode::default()),
-            ("stranger".to_owned(), KubeNode { pod_cidr: "10.244.9.0/24".into(), ready: true }),
+            (
+                "stranger".to_owned(),
+                KubeNode {
+                    pod_cidr: "10.244.9.0/24".into(),
+                    ready: true,
+                },
+            ),
         ];
         let fleet = Fleet::new(&state, &kube.into());
         assert_eq!(fleet.nodes["a"].pod_cidr, "10.244.7.0/24");

@@ -69,7 +69,9 @@ pub enum Refusal {
     #[error("{0}")]
     Address(String),
     /// The key isn't one that this node registered.
-    #[error("node {0:?} is registered with another key than the one presented: join it with a new token scoped to this name (`sextant token create --node {0}`)")]
+    #[error(
+        "node {0:?} is registered with another key than the one presented: join it with a new token scoped to this name (`sextant token create --node {0}`)"
+    )]
     KeyUnknown(String),
     /// The name can't be a node's.
     #[error("{0}")]
@@ -86,7 +88,9 @@ pub enum Refusal {
     #[error("node {0:?} isn't registered: join it with a token (`sextant token create`)")]
     NotRegistered(String),
     /// It was away for too long.
-    #[error("node {name:?} got its last certificates {days} days ago, the window for coming back is {window} days: join it with a new token scoped to this name (`sextant token create --node {name}`)")]
+    #[error(
+        "node {name:?} got its last certificates {days} days ago, the window for coming back is {window} days: join it with a new token scoped to this name (`sextant token create --node {name}`)"
+    )]
     WindowPassed {
         /// The name.
         name: String,
@@ -105,7 +109,9 @@ pub fn check_node_name(name: &str, cluster: &ClusterConfig) -> Result<(), String
     let label = |label: &str| {
         !label.is_empty()
             && label.len() <= 63
-            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
@@ -116,10 +122,14 @@ pub fn check_node_name(name: &str, cluster: &ClusterConfig) -> Result<(), String
     }
     // A dotted number would be taken for an address by routing and by certificates.
     if name.parse::<IpAddr>().is_ok() || name.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
-        return Err(format!("node name {name:?} reads like an address: choose a name"));
+        return Err(format!(
+            "node name {name:?} reads like an address: choose a name"
+        ));
     }
     let endpoints = cluster.api.servers.iter().chain(&cluster.supervisors);
-    let is_endpoint = endpoints.filter_map(|e| e.rsplit_once(':')).any(|(host, _)| host == name);
+    let is_endpoint = endpoints
+        .filter_map(|e| e.rsplit_once(':'))
+        .any(|(host, _)| host == name);
     let first = name.split('.').next().unwrap_or(name);
     if RESERVED.contains(&first) || first.starts_with("kubernetes") || is_endpoint {
         return Err(format!(
@@ -133,7 +143,10 @@ pub fn check_node_name(name: &str, cluster: &ClusterConfig) -> Result<(), String
 ///
 /// # Errors
 /// [`Refusal::Address`] with the address and the rule.
-pub fn check_addresses(addresses: &[String], cluster: &ClusterConfig) -> Result<Vec<IpAddr>, Refusal> {
+pub fn check_addresses(
+    addresses: &[String],
+    cluster: &ClusterConfig,
+) -> Result<Vec<IpAddr>, Refusal> {
     if addresses.is_empty() || addresses.len() > MOST_ADDRESSES {
         return Err(Refusal::Address(format!(
             "{} addresses asked for: a node needs 1 to {MOST_ADDRESSES}",
@@ -160,7 +173,9 @@ pub fn check_addresses(addresses: &[String], cluster: &ClusterConfig) -> Result<
             } else {
                 return Ok(ip);
             };
-            Err(Refusal::Address(format!("address {ip} is {reason}: a node can't have it")))
+            Err(Refusal::Address(format!(
+                "address {ip} is {reason}: a node can't have it"
+            )))
         })
         .collect()
 }
@@ -190,9 +205,15 @@ pub struct JoinFacts<'a> {
 /// # Errors
 /// [`Refusal::NameTaken`].
 pub fn decide_join(facts: JoinFacts<'_>, now: i64) -> Result<NodeRecord, Refusal> {
-    let taken = |why| Refusal::NameTaken { name: facts.name.to_owned(), why };
+    let taken = |why| Refusal::NameTaken {
+        name: facts.name.to_owned(),
+        why,
+    };
     let mut record = match facts.existing {
-        None => NodeRecord { joined_unix: now, ..NodeRecord::default() },
+        None => NodeRecord {
+            joined_unix: now,
+            ..NodeRecord::default()
+        },
         Some(existing) if existing.has_key(facts.key) => existing.clone(),
         Some(_) if facts.live_session => {
             return Err(taken(
@@ -231,7 +252,11 @@ pub fn decide_rejoin(
     }
     let days = (now - record.certified_unix).max(0) / 86_400;
     if days > i64::from(window_days) {
-        return Err(Refusal::WindowPassed { name: name.to_owned(), days, window: window_days });
+        return Err(Refusal::WindowPassed {
+            name: name.to_owned(),
+            days,
+            window: window_days,
+        });
     }
     Ok(record.clone())
 }
@@ -252,8 +277,21 @@ mod tests {
         }
     }
 
-    fn join(existing: Option<&NodeRecord>, scoped_to_name: bool, live_session: bool) -> Result<NodeRecord, Refusal> {
-        decide_join(JoinFacts { name: "n", key: "k2", existing, scoped_to_name, live_session }, 100)
+    fn join(
+        existing: Option<&NodeRecord>,
+        scoped_to_name: bool,
+        live_session: bool,
+    ) -> Result<NodeRecord, Refusal> {
+        decide_join(
+            JoinFacts {
+                name: "n",
+                key: "k2",
+                existing,
+                scoped_to_name,
+                live_session,
+            },
+            100,
+        )
     }
 
     #[test]
@@ -263,8 +301,21 @@ mod tests {
             assert_eq!(check_node_name(good, &cluster), Ok(()), "{good}");
         }
         for bad in [
-            "", "Node", "-a", "a-", "a..b", "a_b", "10.0.0.1", "12", "kubernetes", "kubernetes.default",
-            "kubernetes-x", "localhost", "supervisor", "kube-apiserver.control", "edge",
+            "",
+            "Node",
+            "-a",
+            "a-",
+            "a..b",
+            "a_b",
+            "10.0.0.1",
+            "12",
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes-x",
+            "localhost",
+            "supervisor",
+            "kube-apiserver.control",
+            "edge",
         ] {
             assert!(check_node_name(bad, &cluster).is_err(), "{bad}");
         }
@@ -276,7 +327,16 @@ mod tests {
         let check = |a: &str| check_addresses(&[a.to_owned()], &cluster);
         assert!(check("172.18.0.4").is_ok());
         assert!(check("2001:db8::4").is_ok());
-        for bad in ["127.0.0.1", "::1", "0.0.0.0", "10.96.0.1", "10.244.3.4", "192.0.2.1", "node-1", "224.0.0.1"] {
+        for bad in [
+            "127.0.0.1",
+            "::1",
+            "0.0.0.0",
+            "10.96.0.1",
+            "10.244.3.4",
+            "192.0.2.1",
+            "node-1",
+            "224.0.0.1",
+        ] {
             assert!(check(bad).is_err(), "{bad}");
         }
         assert!(check_addresses(&[], &cluster).is_err());
@@ -309,9 +369,15 @@ mod tests {
         let existing = record(&["k1", "k2"]);
         let back = |key, now| decide_rejoin("n", key, Some(&existing), 30, now);
         assert!(back("k1", 30 * DAY).is_ok());
-        assert!(matches!(back("k1", 32 * DAY), Err(Refusal::WindowPassed { days: 31, .. })));
+        assert!(matches!(
+            back("k1", 32 * DAY),
+            Err(Refusal::WindowPassed { days: 31, .. })
+        ));
         assert!(matches!(back("k3", DAY), Err(Refusal::KeyUnknown(_))));
-        assert!(matches!(decide_rejoin("n", "k1", None, 30, DAY), Err(Refusal::NotRegistered(_))));
+        assert!(matches!(
+            decide_rejoin("n", "k1", None, 30, DAY),
+            Err(Refusal::NotRegistered(_))
+        ));
         // A clock that went back doesn't lock a node out.
         assert!(back("k1", -5 * DAY).is_ok());
     }

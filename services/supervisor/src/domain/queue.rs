@@ -46,7 +46,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn ticket(created: i64, key: &str) -> Ticket {
-        Ticket { created, key: key.into(), holder: format!("holder of {key}") }
+        Ticket {
+            created,
+            key: key.into(),
+            holder: format!("holder of {key}"),
+        }
     }
 
     #[test]

@@ -37,7 +37,9 @@ pub enum NoRoute {
     #[error("{0} is in no node's pod network and not in the service network")]
     Outside(IpAddr),
     /// A port other than the kubelet's.
-    #[error("port {1} of node {0:?} isn't reachable through the tunnel, only its kubelet ({KUBELET_PORT}) is")]
+    #[error(
+        "port {1} of node {0:?} isn't reachable through the tunnel, only its kubelet ({KUBELET_PORT}) is"
+    )]
     Port(String, u16),
     /// No such node.
     #[error("no node {0:?} has joined this cluster")]
@@ -110,8 +112,14 @@ mod tests {
     fn kubelets_by_name() {
         assert_eq!(table().route("node-1:10250"), node("node-1"));
         assert_eq!(table().route("node-3:10250"), node("node-3"));
-        assert_eq!(table().route("node-1:22"), Err(NoRoute::Port("node-1".into(), 22)));
-        assert_eq!(table().route("node-9:10250"), Err(NoRoute::UnknownNode("node-9".into())));
+        assert_eq!(
+            table().route("node-1:22"),
+            Err(NoRoute::Port("node-1".into(), 22))
+        );
+        assert_eq!(
+            table().route("node-9:10250"),
+            Err(NoRoute::UnknownNode("node-9".into()))
+        );
     }
 
     #[test]
@@ -134,10 +142,26 @@ mod tests {
             ("[::1]:6443", "::1"),
             ("169.254.169.254:80", "169.254.169.254"),
         ] {
-            assert_eq!(table().route(target), Err(NoRoute::Outside(ip.parse().unwrap())));
+            assert_eq!(
+                table().route(target),
+                Err(NoRoute::Outside(ip.parse().unwrap()))
+            );
         }
-        for target in ["", "node-1", ":10250", "node-1:", "node-1:0", "node-1:99999", "[::1:80", "[]:80"] {
-            assert_eq!(table().route(target), Err(NoRoute::Malformed(target.into())), "{target}");
+        for target in [
+            "",
+            "node-1",
+            ":10250",
+            "node-1:",
+            "node-1:0",
+            "node-1:99999",
+            "[::1:80",
+            "[]:80",
+        ] {
+            assert_eq!(
+                table().route(target),
+                Err(NoRoute::Malformed(target.into())),
+                "{target}"
+            );
         }
     }
 }

@@ -27,8 +27,13 @@ pub struct Known {
 
 /// The public part of a token, `K10<hash>::<id>:<secret>` or `<id>:<secret>`.
 pub fn token_id(token: &str) -> Option<&str> {
-    let rest = token.trim().rsplit_once("::").map_or(token.trim(), |(_, rest)| rest);
-    rest.split_once(':').map(|(id, _)| id).filter(|id| !id.is_empty())
+    let rest = token
+        .trim()
+        .rsplit_once("::")
+        .map_or(token.trim(), |(_, rest)| rest);
+    rest.split_once(':')
+        .map(|(id, _)| id)
+        .filter(|id| !id.is_empty())
 }
 
 /// Decides by whether the node has joined, whether the file holds anything, and what token-service knows of it.
@@ -36,7 +41,11 @@ pub fn token_id(token: &str) -> Option<&str> {
 /// A token is written anew at half life, so that a node which reads the file always has time to use it.
 pub fn decide(joined: bool, file_empty: bool, known: Option<Known>, now: i64) -> Action {
     if joined {
-        return if file_empty { Action::Keep } else { Action::Clear };
+        return if file_empty {
+            Action::Keep
+        } else {
+            Action::Clear
+        };
     }
     match known {
         Some(token)
@@ -53,7 +62,11 @@ mod tests {
     use super::*;
 
     fn known(expires_unix: i64) -> Known {
-        Known { expires_unix, used_up: false, revoked: false }
+        Known {
+            expires_unix,
+            used_up: false,
+            revoked: false,
+        }
     }
 
     #[test]
@@ -81,7 +94,29 @@ mod tests {
     fn missing_unknown_used_and_revoked_tokens_are_replaced() {
         assert_eq!(decide(false, true, None, 0), Action::Write);
         assert_eq!(decide(false, false, None, 0), Action::Write);
-        assert_eq!(decide(false, false, Some(Known { used_up: true, ..known(3600) }), 0), Action::Write);
-        assert_eq!(decide(false, false, Some(Known { revoked: true, ..known(3600) }), 0), Action::Write);
+        assert_eq!(
+            decide(
+                false,
+                false,
+                Some(Known {
+                    used_up: true,
+                    ..known(3600)
+                }),
+                0
+            ),
+            Action::Write
+        );
+        assert_eq!(
+            decide(
+                false,
+                false,
+                Some(Known {
+                    revoked: true,
+                    ..known(3600)
+                }),
+                0
+            ),
+            Action::Write
+        );
     }
 }

@@ -23,7 +23,10 @@ impl JoinApi {
     ) -> Result<AdminEnrollResponse, Refusal> {
         let csr = csr("csr", &request.csr)?;
         let mut client = self.mesh.cert_authority();
-        let request = EnrollRequest { token: request.token, csr };
+        let request = EnrollRequest {
+            token: request.token,
+            csr,
+        };
         let call = async { Ok::<_, Error>(client.enroll(request).await) };
         let answer = within("cert-authority: enrolling", DEADLINE, call).await?;
         let answer = answer.map_err(|status| refused(&status))?.into_inner();
@@ -56,8 +59,12 @@ fn refused(status: &tonic::Status) -> Refusal {
 fn identity(leaf: &[u8]) -> Option<Identity> {
     let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
     let names = certificate.subject_alternative_name().ok()??;
-    names.value.general_names.iter().find_map(|name| match name {
-        GeneralName::URI(uri) => Identity::from_uri(uri).ok().map(|(_, identity)| identity),
-        _ => None,
-    })
+    names
+        .value
+        .general_names
+        .iter()
+        .find_map(|name| match name {
+            GeneralName::URI(uri) => Identity::from_uri(uri).ok().map(|(_, identity)| identity),
+            _ => None,
+        })
 }

@@ -36,7 +36,10 @@ impl Attempts {
                 return false;
             }
         }
-        let bucket = buckets.entry(source).or_insert(Bucket { tokens: BURST, filled: now });
+        let bucket = buckets.entry(source).or_insert(Bucket {
+            tokens: BURST,
+            filled: now,
+        });
         refill(bucket, now);
         let allowed = bucket.tokens >= 1.0;
         if allowed {
@@ -75,7 +78,10 @@ mod tests {
         let taken = (0..100).filter(|_| attempts.take(source, start)).count();
         assert_eq!(taken, 60);
         let later = start + Duration::from_secs(2);
-        assert_eq!((0..100).filter(|_| attempts.take(source, later)).count(), 10);
+        assert_eq!(
+            (0..100).filter(|_| attempts.take(source, later)).count(),
+            10
+        );
         assert!(attempts.take("192.0.2.8".parse().unwrap(), start));
     }
 
@@ -94,7 +100,13 @@ mod tests {
 
     #[test]
     fn a_whole_ipv6_network_is_one_source() {
-        assert_eq!(network("2001:db8::1".parse().unwrap()), network("2001:db8::ffff:2".parse().unwrap()));
-        assert_eq!(network("::ffff:192.0.2.1".parse().unwrap()), "192.0.2.1".parse::<IpAddr>().unwrap());
+        assert_eq!(
+            network("2001:db8::1".parse().unwrap()),
+            network("2001:db8::ffff:2".parse().unwrap())
+        );
+        assert_eq!(
+            network("::ffff:192.0.2.1".parse().unwrap()),
+            "192.0.2.1".parse::<IpAddr>().unwrap()
+        );
     }
 }

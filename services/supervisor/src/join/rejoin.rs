@@ -5,7 +5,7 @@ use super::routes::JoinApi;
 use crate::certificates::{NodeRequests, key_hash, parse_node_name};
 use crate::domain::membership::decide_rejoin;
 use crate::refusal::{Refusal, RefusalCode};
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ParsedPublicKey, UnparsedPublicKey};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sextant_proto::join::{JoinResponse, RejoinNonce, RejoinRequest, rejoin_message};
@@ -17,7 +17,9 @@ impl JoinApi {
     pub(super) fn nonce(&self) -> RejoinNonce {
         let nonce: Nonce = rand::random();
         self.nonces.give(nonce, Instant::now());
-        RejoinNonce { nonce: STANDARD.encode(nonce) }
+        RejoinNonce {
+            nonce: STANDARD.encode(nonce),
+        }
     }
 
     /// New certificates for a node that proves its registered key.
@@ -46,10 +48,11 @@ impl JoinApi {
         let found = self.store.node(name.as_str()).await?;
         let window = self.cluster.rejoin_window_days;
         let key = key_hash(&spki);
-        let mut record =
-            decide_rejoin(name.as_str(), &key, found.value.as_ref(), window, now)?;
+        let mut record = decide_rejoin(name.as_str(), &key, found.value.as_ref(), window, now)?;
         record.certify(&requests.key, now);
-        self.store.put_node(name.as_str(), &record, found.revision).await?;
+        self.store
+            .put_node(name.as_str(), &record, found.revision)
+            .await?;
         let certificates = self.issuer.issue(&name, &requests).await?;
         tracing::info!(node = name.as_str(), "node came back");
         Ok(self.response(certificates))
@@ -58,7 +61,10 @@ impl JoinApi {
 
 fn decode(what: &str, text: &str) -> Result<Vec<u8>, Refusal> {
     STANDARD.decode(text).map_err(|error| {
-        Refusal::new(RefusalCode::Malformed, format!("`{what}` is not base64: {error}"))
+        Refusal::new(
+            RefusalCode::Malformed,
+            format!("`{what}` is not base64: {error}"),
+        )
     })
 }
 
@@ -70,9 +76,7 @@ fn check_signature(spki: &[u8], message: &[u8], signature: &[u8]) -> Result<(), 
         )
     };
     let (_, parsed) = SubjectPublicKeyInfo::from_der(spki).map_err(|_| invalid())?;
-    let key: ParsedPublicKey =
-        UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &*parsed.subject_public_key.data)
-            .try_into()
-            .map_err(|_| invalid())?;
-    key.verify_sig(message, signature).map_err(|_| invalid())
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &*parsed.subject_public_key.data)
+        .verify(message, signature)
+        .map_err(|_| invalid())
 }

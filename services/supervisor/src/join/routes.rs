@@ -10,13 +10,13 @@ use crate::refusal::{Refusal, RefusalCode};
 use crate::session::Hub;
 use crate::store::Datastore;
 use crate::store::mirror::State as Kept;
+use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Extension, Request, State};
 use axum::http::{HeaderMap, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
-use axum::Router;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sextant_identity::{Channel, Mesh, PeerInfo, TrustBundle};
@@ -73,7 +73,10 @@ impl JoinApi {
 
 /// The routes with their bounds.
 pub fn router(api: JoinApi) -> Router {
-    let bounds = Bounds { attempts: api.attempts.clone(), slots: Arc::new(Semaphore::new(CONCURRENCY)) };
+    let bounds = Bounds {
+        attempts: api.attempts.clone(),
+        slots: Arc::new(Semaphore::new(CONCURRENCY)),
+    };
     Router::new()
         .route("/cacerts", get(ca_certificates))
         .route("/ping", get(|| async { "pong" }))
@@ -124,9 +127,14 @@ async fn join(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let authorization = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
+    let authorization = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|v| v.to_str().ok());
     let outcome = match parse(&body) {
-        Ok(request) => api.join(authorization, peer.addr.ip().to_canonical(), request).await,
+        Ok(request) => {
+            api.join(authorization, peer.addr.ip().to_canonical(), request)
+                .await
+        }
         Err(refusal) => Err(refusal),
     };
     answer(&api.metrics, "join", outcome)
@@ -182,7 +190,12 @@ fn answer<T: Serialize>(
         }
         Err(refusal) => {
             metrics.count(call, refusal.code.as_str());
-            tracing::warn!(call, code = refusal.code.as_str(), message = refusal.message, "refused");
+            tracing::warn!(
+                call,
+                code = refusal.code.as_str(),
+                message = refusal.message,
+                "refused"
+            );
             refusal.into_response()
         }
     }

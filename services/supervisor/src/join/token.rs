@@ -31,8 +31,9 @@ impl JoinApi {
         let name = parse_node_name(&request.node_name, &self.cluster)?;
         let requests = NodeRequests::parse(&request.requests, &self.cluster)?;
         let verified = self.verify(token, &name, source, &requests).await?;
-        let scoped_to_name =
-            verified.scope.is_some_and(|scope| scope.node_name == name.as_str());
+        let scoped_to_name = verified
+            .scope
+            .is_some_and(|scope| scope.node_name == name.as_str());
         self.register(&name, &requests.key, scoped_to_name).await?;
         let certificates = self.issuer.issue(&name, &requests).await?;
         tracing::info!(node = name.as_str(), %source, token = verified.id, "node joined");
@@ -42,7 +43,10 @@ impl JoinApi {
     /// `K10<sha256 of the mesh CA bundle>::…` must name our bundle. The node has compared it before it sent
     /// anything; this tells a token of another cluster from an unknown one.
     fn check_ca(&self, token: &str) -> Result<(), Refusal> {
-        let Some((hash, _)) = token.strip_prefix("K10").and_then(|rest| rest.split_once("::")) else {
+        let Some((hash, _)) = token
+            .strip_prefix("K10")
+            .and_then(|rest| rest.split_once("::"))
+        else {
             return Err(Refusal::new(
                 RefusalCode::TokenMalformed,
                 "the join token has no CA hash: give the whole token, K10…::…:…",
@@ -80,7 +84,10 @@ impl JoinApi {
         let call = async { Ok::<_, Error>(client.verify(request).await) };
         match within("token-service: verifying the token", VERIFY_DEADLINE, call).await? {
             Ok(answer) => answer.into_inner().token.ok_or_else(|| {
-                Refusal::new(RefusalCode::Unavailable, "token-service answered without a token")
+                Refusal::new(
+                    RefusalCode::Unavailable,
+                    "token-service answered without a token",
+                )
             }),
             Err(status) => Err(Refusal::from_verify(&status)),
         }
@@ -88,7 +95,12 @@ impl JoinApi {
 
     /// Registers the key under the name before anything is signed, so that two machines which join under one
     /// name at the same time can't both get certificates.
-    async fn register(&self, name: &NodeName, key: &str, scoped_to_name: bool) -> Result<(), Refusal> {
+    async fn register(
+        &self,
+        name: &NodeName,
+        key: &str,
+        scoped_to_name: bool,
+    ) -> Result<(), Refusal> {
         let mut attempts = 0;
         loop {
             let Versioned { value, revision } = self.store.node(name.as_str()).await?;
@@ -131,7 +143,14 @@ mod tests {
     fn the_bearer_scheme() {
         assert_eq!(bearer(Some("Bearer abc ")).unwrap(), "abc");
         assert_eq!(bearer(Some("bearer abc")).unwrap(), "abc");
-        for bad in [None, Some(""), Some("abc"), Some("Basic abc"), Some("Bearer "), Some("Bearer")] {
+        for bad in [
+            None,
+            Some(""),
+            Some("abc"),
+            Some("Basic abc"),
+            Some("Bearer "),
+            Some("Bearer"),
+        ] {
             assert_eq!(bearer(bad).unwrap_err().code, RefusalCode::TokenMalformed);
         }
         assert!(bearer(Some(&format!("Bearer {}", "x".repeat(600)))).is_err());

@@ -60,7 +60,13 @@ impl Hub {
                 older.superseded.cancel();
             }
         });
-        Session { hub: self.clone(), node: node.to_owned(), id, instructions, superseded }
+        Session {
+            hub: self.clone(),
+            node: node.to_owned(),
+            id,
+            instructions,
+            superseded,
+        }
     }
 
     /// The sessions, and each change of them.
@@ -76,7 +82,10 @@ impl Hub {
     /// Any node with a session here that waits for nothing, chosen by `pick`.
     pub fn any_ready(&self, pick: u64) -> Option<String> {
         let live = self.live.borrow();
-        let ready: Vec<_> = live.iter().filter(|(_, l)| l.waiting_for.is_empty()).collect();
+        let ready: Vec<_> = live
+            .iter()
+            .filter(|(_, l)| l.waiting_for.is_empty())
+            .collect();
         let index = usize::try_from(pick % (ready.len().max(1) as u64)).unwrap_or(0);
         ready.get(index).map(|(name, _)| (*name).clone())
     }
@@ -86,11 +95,17 @@ impl Hub {
     /// # Errors
     /// `UNAVAILABLE` when it has no session here, `RESOURCE_EXHAUSTED` when it doesn't keep up.
     pub fn open_tunnel(&self, node: &str, open: OpenTunnel) -> Result<(), Status> {
-        let sender = self.live.borrow().get(node).map(|live| live.instructions.clone());
+        let sender = self
+            .live
+            .borrow()
+            .get(node)
+            .map(|live| live.instructions.clone());
         let sender = sender.ok_or_else(|| {
             Status::unavailable(format!("node {node:?} has no session with this supervisor"))
         })?;
-        let instruction = NodeInstruction { instruction: Some(Instruction::OpenTunnel(open)) };
+        let instruction = NodeInstruction {
+            instruction: Some(Instruction::OpenTunnel(open)),
+        };
         sender.try_send(instruction).map_err(|error| match error {
             mpsc::error::TrySendError::Closed(_) => {
                 Status::unavailable(format!("the session of node {node:?} has just ended"))
@@ -105,13 +120,15 @@ impl Hub {
 impl Session {
     /// Notes what the node says it waits for.
     pub fn set_waiting_for(&self, reasons: Vec<String>) {
-        self.hub.live.send_if_modified(|all| match all.get_mut(&self.node) {
-            Some(live) if live.id == self.id && live.waiting_for != reasons => {
-                live.waiting_for = reasons;
-                true
-            }
-            _ => false,
-        });
+        self.hub
+            .live
+            .send_if_modified(|all| match all.get_mut(&self.node) {
+                Some(live) if live.id == self.id && live.waiting_for != reasons => {
+                    live.waiting_for = reasons;
+                    true
+                }
+                _ => false,
+            });
     }
 }
 

@@ -6,7 +6,7 @@ mod registrar;
 mod service;
 mod stream;
 
-pub use hub::{Hub, Live, Session};
-pub use peer::node_name;
+pub use hub::{Hub, Live};
 pub use registrar::run as register;
 pub use service::NodeSessions;
+pub use stream::Sources;

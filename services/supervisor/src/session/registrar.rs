@@ -32,8 +32,10 @@ pub async fn run(
             .borrow_and_update()
             .iter()
             .map(|(node, live)| {
-                let record =
-                    SessionRecord { address: address.clone(), since_unix: live.since_unix };
+                let record = SessionRecord {
+                    address: address.clone(),
+                    since_unix: live.since_unix,
+                };
                 (node.clone(), record)
             })
             .collect();
@@ -67,8 +69,11 @@ async fn write(
     wanted: &BTreeMap<String, SessionRecord>,
     written: &mut BTreeMap<String, SessionRecord>,
 ) -> bool {
-    let ended: Vec<String> =
-        written.keys().filter(|node| !wanted.contains_key(*node)).cloned().collect();
+    let ended: Vec<String> = written
+        .keys()
+        .filter(|node| !wanted.contains_key(*node))
+        .cloned()
+        .collect();
     for node in ended {
         match store.delete(&keys::session(&node, replica)).await {
             Ok(()) => written.remove(&node),

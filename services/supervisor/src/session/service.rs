@@ -4,20 +4,14 @@ use super::hub::Hub;
 use super::peer::node_name;
 use super::stream::{self, Sources};
 use crate::certificates::Issuer;
-use crate::domain::cluster::ClusterConfig;
-use crate::domain::fleet::Fleet;
-use crate::store::Datastore;
 use crate::tunnel::Pending;
 use futures::Stream;
-use sextant_identity::TrustBundle;
-use sextant_kit::Drain;
 use sextant_proto::supervisor::{
     NodeCertificateRequests, NodeCertificates, NodeInstruction, NodeReport, TunnelData,
     node_session_server::NodeSession,
 };
 use std::pin::Pin;
-use std::sync::Arc;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -37,18 +31,13 @@ pub struct NodeSessions {
 
 impl NodeSessions {
     /// With everything that sessions follow.
-    pub fn new(
-        hub: Hub,
-        pending: Pending,
-        issuer: Issuer,
-        cluster: Arc<ClusterConfig>,
-        fleet: watch::Receiver<Arc<Fleet>>,
-        trust: watch::Receiver<Arc<TrustBundle>>,
-        store: Datastore,
-        drain: Drain,
-    ) -> Self {
-        let sources = Sources { cluster, fleet, trust, store, drain };
-        Self { hub, pending, issuer, sources }
+    pub fn new(hub: Hub, pending: Pending, issuer: Issuer, sources: Sources) -> Self {
+        Self {
+            hub,
+            pending,
+            issuer,
+            sources,
+        }
     }
 
     /// Refuses a node that was removed. A node that has just joined elsewhere may not be in our copy yet, so the
@@ -102,7 +91,9 @@ impl NodeSession for NodeSessions {
             .and_then(|id| id.to_str().ok())
             .ok_or_else(|| Status::invalid_argument(format!("metadata {TUNNEL_ID} is missing")))?
             .to_owned();
-        let down = self.pending.arrive(&id, node.as_str(), request.into_inner())?;
+        let down = self
+            .pending
+            .arrive(&id, node.as_str(), request.into_inner())?;
         Ok(Response::new(Box::pin(down)))
     }
 
@@ -113,6 +104,8 @@ impl NodeSession for NodeSessions {
         let node = node_name(request.extensions())?;
         self.check_registered(node.as_str()).await?;
         let issued = self.issuer.renew(&node, request.get_ref()).await;
-        Ok(Response::new(issued.map_err(|refusal| refusal.to_status())?))
+        Ok(Response::new(
+            issued.map_err(|refusal| refusal.to_status())?,
+        ))
     }
 }

@@ -20,13 +20,18 @@ use tonic::{Status, Streaming};
 /// A node that says nothing for this long is gone; it reports every 10 s.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// What a session follows.
+/// What sessions follow.
 #[derive(Clone, Debug)]
-pub(super) struct Sources {
+pub struct Sources {
+    /// Wanted cluster.
     pub cluster: Arc<ClusterConfig>,
+    /// All nodes.
     pub fleet: watch::Receiver<Arc<Fleet>>,
+    /// Anchors.
     pub trust: watch::Receiver<Arc<TrustBundle>>,
+    /// The registry.
     pub store: Datastore,
+    /// Ends all sessions.
     pub drain: Drain,
 }
 
@@ -108,7 +113,9 @@ async fn follow(
                 Err(status) => return status,
             },
         };
-        let instruction = NodeInstruction { instruction: Some(instruction) };
+        let instruction = NodeInstruction {
+            instruction: Some(instruction),
+        };
         tokio::select! {
             outcome = down.send(Ok(instruction)) => if outcome.is_err() {
                 return Status::cancelled("the connection is gone");
@@ -132,7 +139,10 @@ fn note(node: &str, session: &Session, sources: &Sources, report: NodeReport) {
         Some(Report::Hello(hello)) => {
             // Written aside, so that a slow datastore doesn't hold up the session.
             let (node, sources) = (node.to_owned(), sources.clone());
-            sources.drain.clone().spawn(async move { register(&node, &sources, hello).await });
+            sources
+                .drain
+                .clone()
+                .spawn(async move { register(&node, &sources, hello).await });
         }
         None => {}
     }
@@ -144,13 +154,15 @@ async fn register(node: &str, sources: &Sources, hello: NodeHello) {
     let addresses: Vec<String> = hello
         .addresses
         .iter()
-        .filter(|text| match check_addresses(std::slice::from_ref(text), &sources.cluster) {
-            Ok(_) => true,
-            Err(refusal) => {
-                tracing::warn!(node, %refusal, "address left out");
-                false
-            }
-        })
+        .filter(
+            |text| match check_addresses(std::slice::from_ref(text), &sources.cluster) {
+                Ok(_) => true,
+                Err(refusal) => {
+                    tracing::warn!(node, %refusal, "address left out");
+                    false
+                }
+            },
+        )
         .cloned()
         .collect();
     let mut backoff = sextant_kit::backoff::Backoff::default();

@@ -62,9 +62,23 @@ mod tests {
     #[test]
     fn keys_come_apart_as_they_were_made() {
         assert_eq!(Key::parse(&node("n")), Some(Key::Node("n")));
-        assert_eq!(Key::parse(&session("n", "r")), Some(Key::Session { node: "n", replica: "r" }));
-        assert_eq!(Key::parse(&ticket("leader", "r")), Some(Key::Ticket { queue: "leader" }));
-        for other in [BOOTSTRAP, INVENTORY, "/registry/pods", "/sextant/supervisor/nodes/a/b"] {
+        assert_eq!(
+            Key::parse(&session("n", "r")),
+            Some(Key::Session {
+                node: "n",
+                replica: "r"
+            })
+        );
+        assert_eq!(
+            Key::parse(&ticket("leader", "r")),
+            Some(Key::Ticket { queue: "leader" })
+        );
+        for other in [
+            BOOTSTRAP,
+            INVENTORY,
+            "/registry/pods",
+            "/sextant/supervisor/nodes/a/b",
+        ] {
             assert_eq!(Key::parse(other), None, "{other}");
         }
     }

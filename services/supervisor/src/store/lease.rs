@@ -44,7 +44,9 @@ pub async fn run(store: Datastore, lease: watch::Sender<Option<i64>>, task: Task
 async fn grant(store: &Datastore) -> Result<i64, Error> {
     let mut client = store.client.lease_client();
     let seconds = i64::try_from(TTL.as_secs()).unwrap_or(i64::MAX);
-    Ok(attempt("granting a lease", client.grant(seconds, None)).await?.id())
+    Ok(attempt("granting a lease", client.grant(seconds, None))
+        .await?
+        .id())
 }
 
 /// Renews until the lease is lost. A broken stream is opened again as long as the lease can still be alive.
@@ -63,7 +65,10 @@ async fn keep(store: &Datastore, id: i64) -> Error {
 }
 
 async fn renew(store: &Datastore, id: i64, deadline: &mut Instant) -> Result<(), Error> {
-    let failed = |source| Error::Datastore { what: "renewing the lease".into(), source };
+    let failed = |source| Error::Datastore {
+        what: "renewing the lease".into(),
+        source,
+    };
     let mut client = store.client.lease_client();
     let (mut keeper, mut answers) = client.keep_alive(id).await.map_err(failed)?;
     loop {

@@ -34,18 +34,27 @@ impl State {
 
     /// Tickets of a queue.
     pub fn tickets(&self, queue: &str) -> impl Iterator<Item = &Ticket> {
-        self.queues.get(queue).into_iter().flat_map(BTreeMap::values)
+        self.queues
+            .get(queue)
+            .into_iter()
+            .flat_map(BTreeMap::values)
     }
 
     fn put(&mut self, kv: &etcd_client::KeyValue) {
         let Ok(key) = kv.key_str() else { return };
         let outcome = match Key::parse(key) {
             Some(Key::Node(name)) => serde_json::from_slice(kv.value()).map(|value| {
-                let versioned = Versioned { value, revision: kv.mod_revision() };
+                let versioned = Versioned {
+                    value,
+                    revision: kv.mod_revision(),
+                };
                 self.nodes.insert(name.to_owned(), versioned);
             }),
             Some(Key::Session { node, replica }) => serde_json::from_slice(kv.value()).map(|v| {
-                self.sessions.entry(node.to_owned()).or_default().insert(replica.to_owned(), v);
+                self.sessions
+                    .entry(node.to_owned())
+                    .or_default()
+                    .insert(replica.to_owned(), v);
             }),
             Some(Key::Ticket { queue }) => {
                 let ticket = Ticket {
@@ -53,7 +62,10 @@ impl State {
                     key: key.to_owned(),
                     holder: String::from_utf8_lossy(kv.value()).into_owned(),
                 };
-                self.queues.entry(queue.to_owned()).or_default().insert(key.to_owned(), ticket);
+                self.queues
+                    .entry(queue.to_owned())
+                    .or_default()
+                    .insert(key.to_owned(), ticket);
                 Ok(())
             }
             None => Ok(()),
@@ -93,7 +105,11 @@ pub async fn run(store: Datastore, state: watch::Sender<Arc<State>>, task: Task,
         let outcome = drain.run(follow(&store, &state, &task, &mut backoff)).await;
         let Some(Err(error)) = outcome else { return };
         task.waiting(format!("following own state: {error}"));
-        if drain.run(tokio::time::sleep(backoff.next())).await.is_none() {
+        if drain
+            .run(tokio::time::sleep(backoff.next()))
+            .await
+            .is_none()
+        {
             return;
         }
     }
@@ -107,13 +123,21 @@ async fn follow(
     backoff: &mut Backoff,
 ) -> Result<std::convert::Infallible, Error> {
     let (revision, kvs) = store.list().await?;
-    let mut listed = State { known: true, ..State::default() };
+    let mut listed = State {
+        known: true,
+        ..State::default()
+    };
     kvs.iter().for_each(|kv| listed.put(kv));
     publish(state, listed);
-    let options = WatchOptions::new().with_prefix().with_start_revision(revision + 1);
+    let options = WatchOptions::new()
+        .with_prefix()
+        .with_start_revision(revision + 1);
     let mut client = store.client.watch_client();
-    let mut events =
-        attempt("watching own state", client.watch(keys::PREFIX, Some(options))).await?;
+    let mut events = attempt(
+        "watching own state",
+        client.watch(keys::PREFIX, Some(options)),
+    )
+    .await?;
     task.ready();
     backoff.reset();
     loop {

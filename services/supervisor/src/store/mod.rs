@@ -69,7 +69,9 @@ impl Datastore {
         let mut kv = self.client.kv_client();
         let options = GetOptions::new().with_prefix();
         let mut answer = attempt("reading own state", kv.get(keys::PREFIX, Some(options))).await?;
-        let revision = answer.header().map_or(0, etcd_client::ResponseHeader::revision);
+        let revision = answer
+            .header()
+            .map_or(0, etcd_client::ResponseHeader::revision);
         Ok((revision, answer.take_kvs()))
     }
 
@@ -95,7 +97,11 @@ impl Datastore {
             .and_then([TxnOp::put(key, value, None)])
             .or_else([TxnOp::get(key, None)]);
         let answer = attempt(&format!("writing {key}"), kv.txn(txn)).await?;
-        if answer.succeeded() { Ok(()) } else { Err(Error::Conflict(key.to_owned())) }
+        if answer.succeeded() {
+            Ok(())
+        } else {
+            Err(Error::Conflict(key.to_owned()))
+        }
     }
 
     /// Deletes a key.
@@ -115,19 +121,33 @@ impl Datastore {
     pub async fn node(&self, name: &str) -> Result<Versioned<Option<NodeRecord>>, Error> {
         let key = keys::node(name);
         let Some(found) = self.get(&key).await? else {
-            return Ok(Versioned { value: None, revision: 0 });
+            return Ok(Versioned {
+                value: None,
+                revision: 0,
+            });
         };
-        let record = serde_json::from_slice(&found.value)
-            .map_err(|error| Error::Record { key, message: error.to_string() })?;
-        Ok(Versioned { value: Some(record), revision: found.revision })
+        let record = serde_json::from_slice(&found.value).map_err(|error| Error::Record {
+            key,
+            message: error.to_string(),
+        })?;
+        Ok(Versioned {
+            value: Some(record),
+            revision: found.revision,
+        })
     }
 
     /// Registers or changes a node, if nobody else did since it was read.
     ///
     /// # Errors
     /// [`Error::Conflict`], or the datastore's own.
-    pub async fn put_node(&self, name: &str, record: &NodeRecord, revision: i64) -> Result<(), Error> {
-        self.put_at(&keys::node(name), to_json(record), revision).await
+    pub async fn put_node(
+        &self,
+        name: &str,
+        record: &NodeRecord,
+        revision: i64,
+    ) -> Result<(), Error> {
+        self.put_at(&keys::node(name), to_json(record), revision)
+            .await
     }
 
     /// Changes a node's record, reading it again when another supervisor was first. `change` says whether there
@@ -142,7 +162,11 @@ impl Datastore {
     ) -> Result<(), Error> {
         let mut attempts = 0;
         loop {
-            let Versioned { value: Some(mut record), revision } = self.node(name).await? else {
+            let Versioned {
+                value: Some(mut record),
+                revision,
+            } = self.node(name).await?
+            else {
                 return Ok(());
             };
             if !change(&mut record) {
@@ -167,9 +191,13 @@ pub(crate) async fn attempt<T>(
     call: impl Future<Output = Result<T, etcd_client::Error>>,
 ) -> Result<T, Error> {
     match tokio::time::timeout(DEADLINE, call).await {
-        Ok(outcome) => {
-            outcome.map_err(|source| Error::Datastore { what: what.to_owned(), source })
-        }
-        Err(_) => Err(Error::Deadline(format!("datastore: {what}"), DEADLINE.as_secs())),
+        Ok(outcome) => outcome.map_err(|source| Error::Datastore {
+            what: what.to_owned(),
+            source,
+        }),
+        Err(_) => Err(Error::Deadline(
+            format!("datastore: {what}"),
+            DEADLINE.as_secs(),
+        )),
     }
 }

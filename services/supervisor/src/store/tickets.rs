@@ -32,7 +32,11 @@ impl Queues {
         state: watch::Receiver<Arc<State>>,
         lease: watch::Receiver<Option<i64>>,
     ) -> Self {
-        Self { store, state, lease }
+        Self {
+            store,
+            state,
+            lease,
+        }
     }
 
     /// Gets in line under this replica's lease.
@@ -43,7 +47,9 @@ impl Queues {
         let lease = *self.lease.borrow();
         let lease = lease.ok_or(Error::NoLease("stand in a queue"))?;
         let key = keys::ticket(queue, &format!("{:016x}", rand::random::<u64>()));
-        self.store.put(&key, holder.as_bytes().to_vec(), Some(lease)).await?;
+        self.store
+            .put(&key, holder.as_bytes().to_vec(), Some(lease))
+            .await?;
         Ok(Standing {
             store: self.store.clone(),
             state: self.state.clone(),

@@ -16,10 +16,14 @@ use tonic::{Status, Streaming};
 
 /// What a connection over an own session needs. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Carrier {
+pub struct Carrier {
+    /// Sessions of this replica.
     pub hub: Hub,
+    /// Connections that wait for their node.
     pub pending: Pending,
+    /// What is counted.
     pub metrics: TunnelMetrics,
+    /// Cuts all connections.
     pub drain: Drain,
 }
 
@@ -27,7 +31,7 @@ type Answer = Result<EgressData, Status>;
 
 impl Carrier {
     /// Opens a connection to `target` by `node` and starts to copy; the answer begins with `opened`.
-    pub async fn carry(
+    pub(super) async fn carry(
         &self,
         node: &str,
         target: &str,
@@ -35,11 +39,17 @@ impl Carrier {
     ) -> Result<ReceiverStream<Answer>, Status> {
         let (end, first) = self.open(node, target).await?;
         let (to_api, answers) = mpsc::channel(WINDOW);
-        let opened = Message::Opened(EgressOpened { node: node.to_owned() });
+        let opened = Message::Opened(EgressOpened {
+            node: node.to_owned(),
+        });
         // The channel is new and has room for both.
-        let _ = to_api.try_send(Ok(EgressData { message: Some(opened) }));
+        let _ = to_api.try_send(Ok(EgressData {
+            message: Some(opened),
+        }));
         if !first.is_empty() {
-            let _ = to_api.try_send(Ok(EgressData { message: Some(Message::Data(first)) }));
+            let _ = to_api.try_send(Ok(EgressData {
+                message: Some(Message::Data(first)),
+            }));
         }
         let (metrics, drain) = (self.metrics.clone(), self.drain.clone());
         tokio::spawn(async move {
@@ -60,7 +70,10 @@ impl Carrier {
             Status::deadline_exceeded(format!("node {node:?} {what} {target} within 10 s"))
         };
         let mut expected = self.pending.expect(node)?;
-        let open = OpenTunnel { id: expected.id.clone(), target: target.to_owned() };
+        let open = OpenTunnel {
+            id: expected.id.clone(),
+            target: target.to_owned(),
+        };
         self.hub.open_tunnel(node, open)?;
         let mut end = match timeout_at(deadline, &mut expected.end).await {
             Ok(Ok(end)) => end,
@@ -97,7 +110,10 @@ async fn up(mut from: Streaming<TunnelData>, to: mpsc::Sender<Answer>, metrics: 
             },
         };
         let broken = answer.is_err();
-        if let Ok(EgressData { message: Some(Message::Data(data)) }) = &answer {
+        if let Ok(EgressData {
+            message: Some(Message::Data(data)),
+        }) = &answer
+        {
             metrics.count_up(data.len());
         }
         if to.send(answer).await.is_err() || broken {
@@ -126,7 +142,14 @@ async fn down(
             },
         };
         metrics.count_down(data.len());
-        if to.send(Ok(TunnelData { data, error: String::new() })).await.is_err() {
+        if to
+            .send(Ok(TunnelData {
+                data,
+                error: String::new(),
+            }))
+            .await
+            .is_err()
+        {
             return;
         }
     }

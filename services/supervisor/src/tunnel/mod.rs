@@ -5,8 +5,9 @@ mod pending;
 mod relay;
 mod service;
 
+pub use carry::Carrier;
 pub use pending::Pending;
-pub use service::EgressTunnel;
+pub use service::{EgressTunnel, Map};
 
 use std::time::Duration;
 

@@ -55,8 +55,18 @@ impl Pending {
                 "{MOST} connections already wait for their nodes: are the nodes overloaded?"
             )));
         }
-        waiting.insert(id.clone(), Waiting { node: node.to_owned(), end: sender });
-        Ok(Expected { waiting: Arc::clone(&self.waiting), id, end })
+        waiting.insert(
+            id.clone(),
+            Waiting {
+                node: node.to_owned(),
+                end: sender,
+            },
+        );
+        Ok(Expected {
+            waiting: Arc::clone(&self.waiting),
+            id,
+            end,
+        })
     }
 
     /// The node's end has come; gives the stream to send down to it.
@@ -78,13 +88,20 @@ impl Pending {
             }
         };
         let (down, stream) = mpsc::channel(WINDOW);
-        expected.ok_or_else(unknown)?.end.send(NodeEnd { up, down }).map_err(|_| unknown())?;
+        expected
+            .ok_or_else(unknown)?
+            .end
+            .send(NodeEnd { up, down })
+            .map_err(|_| unknown())?;
         Ok(ReceiverStream::new(stream))
     }
 }
 
 impl Drop for Expected {
     fn drop(&mut self) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.id);
     }
 }

@@ -22,7 +22,10 @@ pub(super) struct Relay {
 
 impl Relay {
     pub fn new(mesh: Mesh) -> Self {
-        Self { mesh, channels: Arc::default() }
+        Self {
+            mesh,
+            channels: Arc::default(),
+        }
     }
 
     /// Opens the connection at the replica and passes everything on.
@@ -32,11 +35,20 @@ impl Relay {
         target: &str,
         from_api: Streaming<EgressData>,
     ) -> Result<Streaming<EgressData>, Status> {
-        let open = EgressOpen { target: target.to_owned(), relayed: true };
-        let first = EgressData { message: Some(Message::Open(open)) };
+        let open = EgressOpen {
+            target: target.to_owned(),
+            relayed: true,
+        };
+        let first = EgressData {
+            message: Some(Message::Open(open)),
+        };
         // An error ends the request here; the dropped answer then resets the call.
-        let rest = from_api.map(Result::ok).take_while(|item| std::future::ready(item.is_some()));
-        let requests = futures::stream::iter([Some(first)]).chain(rest).filter_map(std::future::ready);
+        let rest = from_api
+            .map(Result::ok)
+            .take_while(|item| std::future::ready(item.is_some()));
+        let requests = futures::stream::iter([Some(first)])
+            .chain(rest)
+            .filter_map(std::future::ready);
         let mut client = EgressClient::new(self.channel(address));
         match tokio::time::timeout(OPEN_DEADLINE, client.connect(requests)).await {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
@@ -58,7 +70,10 @@ impl Relay {
         }
         channels
             .entry(address.to_owned())
-            .or_insert_with(|| self.mesh.channel(address, Peer::Service(ServiceName::Supervisor)))
+            .or_insert_with(|| {
+                self.mesh
+                    .channel(address, Peer::Service(ServiceName::Supervisor))
+            })
             .clone()
     }
 }

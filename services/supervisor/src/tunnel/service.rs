@@ -1,18 +1,14 @@
 //! `Egress`.
 
-use super::carry::Carrier;
-use super::pending::Pending;
-use super::relay::Relay;
 use super::OPEN_DEADLINE;
+use super::carry::Carrier;
+use super::relay::Relay;
 use crate::domain::cluster::ClusterConfig;
 use crate::domain::fleet::Fleet;
 use crate::domain::routing::Route;
-use crate::metrics::TunnelMetrics;
-use crate::session::Hub;
 use crate::store::mirror::State;
 use futures::Stream;
 use sextant_identity::{Identity, Mesh, ServiceName, peer};
-use sextant_kit::Drain;
 use sextant_proto::supervisor::{
     EgressData, EgressOpen, egress_data::Message, egress_server::Egress,
 };
@@ -28,11 +24,20 @@ type Answers = Pin<Box<dyn Stream<Item = Result<EgressData, Status>> + Send>>;
 pub struct EgressTunnel {
     carrier: Carrier,
     relay: Relay,
-    cluster: Arc<ClusterConfig>,
-    fleet: watch::Receiver<Arc<Fleet>>,
-    state: watch::Receiver<Arc<State>>,
+    map: Map,
+}
+
+/// What is known of nodes and of the sessions that other replicas hold.
+#[derive(Clone, Debug)]
+pub struct Map {
+    /// Wanted cluster.
+    pub cluster: Arc<ClusterConfig>,
+    /// All nodes.
+    pub fleet: watch::Receiver<Arc<Fleet>>,
+    /// A copy of our state.
+    pub state: watch::Receiver<Arc<State>>,
     /// This replica's name in the sessions it registers.
-    replica: String,
+    pub replica: String,
 }
 
 /// Who carries a connection.
@@ -44,36 +49,32 @@ enum Carry {
 
 impl EgressTunnel {
     /// Over this replica's sessions and those that the others registered.
-    pub fn new(
-        hub: Hub,
-        pending: Pending,
-        metrics: TunnelMetrics,
-        mesh: Mesh,
-        cluster: Arc<ClusterConfig>,
-        fleet: watch::Receiver<Arc<Fleet>>,
-        state: watch::Receiver<Arc<State>>,
-        replica: String,
-        drain: Drain,
-    ) -> Self {
-        let carrier = Carrier { hub, pending, metrics, drain };
-        Self { carrier, relay: Relay::new(mesh), cluster, fleet, state, replica }
+    pub fn new(carrier: Carrier, mesh: Mesh, map: Map) -> Self {
+        Self {
+            carrier,
+            relay: Relay::new(mesh),
+            map,
+        }
     }
 
     fn choose(&self, open: &EgressOpen) -> Result<Carry, Status> {
-        let table = self.fleet.borrow().routing_table(&self.cluster);
+        let table = self.map.fleet.borrow().routing_table(&self.map.cluster);
         let route = table
             .route(&open.target)
             .map_err(|no_route| Status::permission_denied(format!("no tunnel: {no_route}")))?;
-        let state = self.state.borrow();
+        let state = self.map.state.borrow();
         let elsewhere = |node: &str| {
             let sessions = state.sessions.get(node)?;
-            let (_, session) = sessions.iter().find(|(replica, _)| **replica != self.replica)?;
+            let (_, session) = sessions
+                .iter()
+                .find(|(replica, _)| **replica != self.map.replica)?;
             Some(session.address.clone())
         };
         let (here, there) = match &route {
-            Route::Node(node) => {
-                (self.carrier.hub.has(node).then(|| node.clone()), elsewhere(node))
-            }
+            Route::Node(node) => (
+                self.carrier.hub.has(node).then(|| node.clone()),
+                elsewhere(node),
+            ),
             Route::AnyNode => (
                 self.carrier.hub.any_ready(rand::random()),
                 state.sessions.keys().find_map(|node| elsewhere(node)),
@@ -105,16 +106,19 @@ impl Egress for EgressTunnel {
         let first = tokio::time::timeout(OPEN_DEADLINE, inbound.message())
             .await
             .map_err(|_| Status::deadline_exceeded("no first message within 10 s"))??;
-        let Some(EgressData { message: Some(Message::Open(open)) }) = first else {
-            return Err(Status::invalid_argument("the first message must carry `open`"));
+        let Some(EgressData {
+            message: Some(Message::Open(open)),
+        }) = first
+        else {
+            return Err(Status::invalid_argument(
+                "the first message must carry `open`",
+            ));
         };
         if open.relayed && caller != Some(Identity::Service(ServiceName::Supervisor)) {
             return Err(Status::permission_denied("only a supervisor relays"));
         }
         let answers: Answers = match self.choose(&open)? {
-            Carry::Here(node) => {
-                Box::pin(self.carrier.carry(&node, &open.target, inbound).await?)
-            }
+            Carry::Here(node) => Box::pin(self.carrier.carry(&node, &open.target, inbound).await?),
             Carry::There(address) => {
                 Box::pin(self.relay.open(&address, &open.target, inbound).await?)
             }

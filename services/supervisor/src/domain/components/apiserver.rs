@@ -17,7 +17,10 @@ pub(super) fn config(cluster: &ClusterConfig) -> (Flags, Vec<ComponentFile>) {
         .set("allow-privileged", "true")
         .set("authorization-config", config_path("authorization.yaml"))
         .set("enable-admission-plugins", "NodeRestriction")
-        .set("admission-control-config-file", config_path("admission.yaml"))
+        .set(
+            "admission-control-config-file",
+            config_path("admission.yaml"),
+        )
         .set("encryption-provider-config", config_path("encryption.yaml"))
         .set("encryption-provider-config-automatic-reload", "true")
         // A stop answers what is under way and tells the rest to come back, but waits for no watcher.
@@ -41,7 +44,10 @@ fn network(flags: &mut Flags, cluster: &ClusterConfig) {
     flags
         .set("advertise-address", ADVERTISE_ADDRESS)
         .set("secure-port", cluster.api.port.to_string())
-        .set("service-cluster-ip-range", cluster.networks.service_cidr.to_string())
+        .set(
+            "service-cluster-ip-range",
+            cluster.networks.service_cidr.to_string(),
+        )
         // The supervisor owns the endpoints of default/kubernetes: one address that every node offers.
         .set("endpoint-reconciler-type", "none")
         .set("egress-selector-config-file", config_path("egress.yaml"));
@@ -69,7 +75,10 @@ fn authentication(flags: &mut Flags, cluster: &ClusterConfig) {
         .set("proxy-client-cert-file", pki("request-header-client.crt"))
         .set("proxy-client-key-file", pki("request-header-client.key"))
         .set("service-account-signing-endpoint", "/run/sextant/jwt.sock")
-        .set("service-account-jwks-uri", format!("{issuer}/openid/v1/jwks"))
+        .set(
+            "service-account-jwks-uri",
+            format!("{issuer}/openid/v1/jwks"),
+        )
         .set("service-account-extend-token-expiration", "false")
         .set("api-audiences", &issuer)
         .set("service-account-issuer", issuer);
@@ -77,7 +86,10 @@ fn authentication(flags: &mut Flags, cluster: &ClusterConfig) {
 
 fn kubelets(flags: &mut Flags) {
     flags
-        .set("kubelet-certificate-authority", pki("cluster-server-ca.pem"))
+        .set(
+            "kubelet-certificate-authority",
+            pki("cluster-server-ca.pem"),
+        )
         .set("kubelet-client-certificate", pki("kubelet-client.crt"))
         .set("kubelet-client-key", pki("kubelet-client.key"))
         // The tunnel routes by certified node name, never by an address that a node claims.

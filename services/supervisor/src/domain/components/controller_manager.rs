@@ -23,7 +23,10 @@ pub(super) fn config(cluster: &ClusterConfig) -> (Flags, Vec<ComponentFile>) {
         .set("root-ca-file", pki("cluster-server-ca.pem"))
         .set("allocate-node-cidrs", "true")
         .set("cluster-cidr", cluster.networks.cluster_cidr.to_string())
-        .set("service-cluster-ip-range", cluster.networks.service_cidr.to_string())
+        .set(
+            "service-cluster-ip-range",
+            cluster.networks.service_cidr.to_string(),
+        )
         // Another replica takes over within 5 s.
         .set("leader-elect", "true")
         .set("leader-elect-lease-duration", "4s")

@@ -2,8 +2,8 @@
 
 use super::{file, pki};
 use crate::domain::cluster::ClusterConfig;
-use sextant_proto::supervisor::ComponentFile;
 use serde_json::json;
+use sextant_proto::supervisor::ComponentFile;
 
 /// `kubeconfig.yaml`: the pair `client` against the API servers' internal name.
 pub(super) fn kubeconfig(cluster: &ClusterConfig) -> ComponentFile {

@@ -47,7 +47,9 @@ impl Component {
 
     /// The component of that name.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|component| component.name() == name)
+        Self::ALL
+            .into_iter()
+            .find(|component| component.name() == name)
     }
 }
 
@@ -64,7 +66,9 @@ pub fn component_config(cluster: &ClusterConfig, component: Component) -> Compon
         Component::Scheduler => &cluster.extra_args.kube_scheduler,
     };
     for (name, value) in extra {
-        flags.0.insert(name.trim_start_matches("--").to_owned(), value.clone());
+        flags
+            .0
+            .insert(name.trim_start_matches("--").to_owned(), value.clone());
     }
     let arguments = flags.into_arguments();
     ComponentConfig {
@@ -86,7 +90,10 @@ impl Flags {
     }
 
     fn into_arguments(self) -> Vec<String> {
-        self.0.into_iter().map(|(name, value)| format!("--{name}={value}")).collect()
+        self.0
+            .into_iter()
+            .map(|(name, value)| format!("--{name}={value}"))
+            .collect()
     }
 
     /// What every component serves HTTPS with.
@@ -122,7 +129,11 @@ fn file(path: &str, content: &serde_json::Value, reloads: bool) -> ComponentFile
     // JSON is YAML, and serializing a `Value` has a stable key order.
     let mut text = serde_json::to_string_pretty(content).unwrap_or_default();
     text.push('\n');
-    ComponentFile { path: path.to_owned(), content: Bytes::from(text), reloads }
+    ComponentFile {
+        path: path.to_owned(),
+        content: Bytes::from(text),
+        reloads,
+    }
 }
 
 /// SHA-256 over everything, each part with its length so that no two configurations collide.
@@ -141,10 +152,14 @@ fn digest(arguments: &[String], files: &[ComponentFile]) -> String {
         add(&file.content);
         add(&[u8::from(file.reloads)]);
     }
-    context.finish().as_ref().iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    context
+        .finish()
+        .as_ref()
+        .iter()
+        .fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 #[cfg(test)]

@@ -102,5 +102,7 @@ fn default_audit_rules() -> Vec<Value> {
     let streams = json!({"level": "Metadata", "resources": [{"group": "", "resources": ["pods/exec", "pods/attach", "pods/portforward", "pods/proxy", "pods/log", "services/proxy", "nodes/proxy"]}]});
     let changes = json!({"level": "Request", "verbs": ["create", "update", "patch", "delete", "deletecollection"], "userGroups": ["sextant:admins"]});
     let rest = json!({"level": "Metadata"});
-    vec![noise, leases, events, components, nodes, secret, streams, changes, rest]
+    vec![
+        noise, leases, events, components, nodes, secret, streams, changes, rest,
+    ]
 }

@@ -2,8 +2,8 @@
 
 use super::{Flags, config_path, file, kubeconfig::kubeconfig};
 use crate::domain::cluster::ClusterConfig;
-use sextant_proto::supervisor::ComponentFile;
 use serde_json::json;
+use sextant_proto::supervisor::ComponentFile;
 
 pub(super) fn config(cluster: &ClusterConfig) -> (Flags, Vec<ComponentFile>) {
     let mut flags = Flags::default();
@@ -27,5 +27,11 @@ pub(super) fn config(cluster: &ClusterConfig) -> (Flags, Vec<ComponentFile>) {
             "retryPeriod": "1s",
         },
     });
-    (flags, vec![kubeconfig(cluster), file("scheduler.yaml", &scheduler, false)])
+    (
+        flags,
+        vec![
+            kubeconfig(cluster),
+            file("scheduler.yaml", &scheduler, false),
+        ],
+    )
 }

@@ -28,29 +28,46 @@ fn check(component: Component, want: &str) {
         std::fs::write(&path, &got).unwrap();
         return;
     }
-    assert_eq!(got, want, "set UPDATE_GOLDEN=1 to write {path} anew, then review the change");
+    assert_eq!(
+        got, want,
+        "set UPDATE_GOLDEN=1 to write {path} anew, then review the change"
+    );
 }
 
 #[test]
 fn kube_apiserver() {
-    check(Component::ApiServer, include_str!("golden/kube-apiserver.txt"));
+    check(
+        Component::ApiServer,
+        include_str!("golden/kube-apiserver.txt"),
+    );
 }
 
 #[test]
 fn kube_controller_manager() {
-    check(Component::ControllerManager, include_str!("golden/kube-controller-manager.txt"));
+    check(
+        Component::ControllerManager,
+        include_str!("golden/kube-controller-manager.txt"),
+    );
 }
 
 #[test]
 fn kube_scheduler() {
-    check(Component::Scheduler, include_str!("golden/kube-scheduler.txt"));
+    check(
+        Component::Scheduler,
+        include_str!("golden/kube-scheduler.txt"),
+    );
 }
 
 #[test]
 fn no_component_gets_a_signing_key() {
     for component in Component::ALL {
         for argument in arguments(component) {
-            for flag in ["--service-account-key-file", "--service-account-signing-key", "--cluster-signing", "--service-account-private"] {
+            for flag in [
+                "--service-account-key-file",
+                "--service-account-signing-key",
+                "--cluster-signing",
+                "--service-account-private",
+            ] {
                 assert!(!argument.starts_with(flag), "{argument}");
             }
         }
@@ -61,14 +78,31 @@ fn no_component_gets_a_signing_key() {
 fn extra_arguments_override_and_change_the_digest() {
     let mut cluster = ClusterConfig::default();
     let before = component_config(&cluster, Component::ApiServer);
-    cluster.extra_args.kube_apiserver.insert("event-ttl".into(), "2h".into());
-    cluster.extra_args.kube_apiserver.insert("--anonymous-auth".into(), "true".into());
+    cluster
+        .extra_args
+        .kube_apiserver
+        .insert("event-ttl".into(), "2h".into());
+    cluster
+        .extra_args
+        .kube_apiserver
+        .insert("--anonymous-auth".into(), "true".into());
     let after = component_config(&cluster, Component::ApiServer);
     assert!(after.arguments.contains(&"--event-ttl=2h".to_owned()));
-    assert!(after.arguments.contains(&"--anonymous-auth=true".to_owned()));
-    assert!(!after.arguments.contains(&"--anonymous-auth=false".to_owned()));
+    assert!(
+        after
+            .arguments
+            .contains(&"--anonymous-auth=true".to_owned())
+    );
+    assert!(
+        !after
+            .arguments
+            .contains(&"--anonymous-auth=false".to_owned())
+    );
     assert_ne!(before.digest, after.digest);
-    assert_eq!(before.digest, component_config(&ClusterConfig::default(), Component::ApiServer).digest);
+    assert_eq!(
+        before.digest,
+        component_config(&ClusterConfig::default(), Component::ApiServer).digest
+    );
 }
 
 #[test]

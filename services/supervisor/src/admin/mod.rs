@@ -1,0 +1,7 @@
+//! What an operator asks.
+
+mod nodes;
+mod service;
+mod status;
+
+pub use service::AdminService;

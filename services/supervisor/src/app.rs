@@ -1,0 +1,140 @@
+//! How the supervisor is put together: build, bind, run.
+
+mod address;
+mod duties;
+mod routes;
+mod shared;
+mod view;
+
+use self::shared::Shared;
+use crate::config::Config;
+use crate::error::Error;
+use crate::store::Datastore;
+use crate::tunnel::Pending;
+use sextant_identity::{ClientAuth, Limits, Mesh, ServiceName, serve_grpc, serve_http};
+use sextant_kit::{Context, Service};
+use std::net::SocketAddr;
+use tokio::net::TcpListener;
+
+/// The supervisor.
+#[derive(Debug)]
+pub struct App;
+
+impl Service for App {
+    const NAME: &'static str = "supervisor";
+    type Config = Config;
+
+    async fn run(config: Config, ctx: Context) -> anyhow::Result<()> {
+        config.cluster.validate().map_err(Error::Config)?;
+        let listeners = Listeners::bind(&config).await?;
+        let identity = ServiceName::Supervisor.into();
+        let mesh = match Mesh::enroll(&config.enroll, identity, &ctx).await {
+            Err(sextant_identity::Error::Drained(_)) => return Ok(()),
+            outcome => outcome?,
+        };
+        let client = match mesh.datastore_client(&config.datastore, &ctx).await {
+            Err(sextant_identity::Error::Drained(_)) => return Ok(()),
+            outcome => outcome?,
+        };
+        Bound::new(config, ctx, mesh, Datastore::new(client), listeners)
+            .await?
+            .run()
+            .await?;
+        Ok(())
+    }
+}
+
+/// The two listeners, bound before anything is waited for: a taken port is told at once.
+#[derive(Debug)]
+pub struct Listeners {
+    internal: TcpListener,
+    public: TcpListener,
+}
+
+impl Listeners {
+    /// Binds both.
+    ///
+    /// # Errors
+    /// The address that can't be had.
+    pub async fn bind(config: &Config) -> Result<Self, sextant_kit::Error> {
+        Ok(Self {
+            internal: sextant_kit::net::bind(config.listen).await?,
+            public: sextant_kit::net::bind(config.public_listen).await?,
+        })
+    }
+}
+
+/// A supervisor with its addresses known, not yet serving.
+#[derive(Debug)]
+pub struct Bound {
+    config: Config,
+    ctx: Context,
+    mesh: Mesh,
+    store: Datastore,
+    listeners: Listeners,
+    /// Address of the internal listener.
+    pub internal: SocketAddr,
+    /// Address of the public listener.
+    pub public: SocketAddr,
+    advertised: String,
+}
+
+impl Bound {
+    /// With everything that comes from outside.
+    ///
+    /// # Errors
+    /// A listener without an address.
+    pub async fn new(
+        config: Config,
+        ctx: Context,
+        mesh: Mesh,
+        store: Datastore,
+        listeners: Listeners,
+    ) -> Result<Self, Error> {
+        let local = |listener: &TcpListener| {
+            listener
+                .local_addr()
+                .map_err(|source| Error::io("reading a listener's address", source))
+        };
+        let (internal, public) = (local(&listeners.internal)?, local(&listeners.public)?);
+        let advertised = address::advertised(&config, internal).await;
+        Ok(Self {
+            config,
+            ctx,
+            mesh,
+            store,
+            listeners,
+            internal,
+            public,
+            advertised,
+        })
+    }
+
+    /// Serves until drained.
+    ///
+    /// # Errors
+    /// A listener that fails.
+    pub async fn run(self) -> Result<(), Error> {
+        let (shared, kube_nodes) = Shared::start(&self);
+        let drain = self.ctx.drain.clone();
+        let pending = Pending::default();
+        let public = routes::public(&self, &shared, &pending);
+        let internal = routes::internal(&self, &shared, &pending);
+        duties::start(&self, &shared, kube_nodes);
+        let serve_public = serve_http(
+            self.listeners.public,
+            self.mesh.server_tls(ClientAuth::Optional),
+            public,
+            Limits::default(),
+            drain.clone(),
+        );
+        let serve_internal = serve_grpc(
+            self.listeners.internal,
+            self.mesh.server_tls(ClientAuth::Required),
+            internal,
+            drain,
+        );
+        futures::try_join!(serve_public, serve_internal)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,85 @@
+//! What the two listeners serve.
+
+use super::Bound;
+use super::shared::Shared;
+use crate::admin::AdminService;
+use crate::grpc::ComponentsService;
+use crate::join::{Attempts, JoinApi, Nonces, router};
+use crate::metrics::{JoinMetrics, TunnelMetrics};
+use crate::session::{NodeSessions, Sources};
+use crate::tunnel::{Carrier, EgressTunnel, Map, Pending};
+use sextant_identity::authz;
+use sextant_proto::supervisor::admin_server::AdminServer;
+use sextant_proto::supervisor::components_server::ComponentsServer;
+use sextant_proto::supervisor::egress_server::EgressServer;
+use sextant_proto::supervisor::node_session_server::NodeSessionServer;
+use tokio::sync::watch;
+use tonic::service::Routes;
+
+/// The join API, and gRPC for nodes and administrators.
+pub(super) fn public(bound: &Bound, shared: &Shared, pending: &Pending) -> axum::Router {
+    let ctx = &bound.ctx;
+    let join = JoinApi {
+        cluster: shared.cluster.clone(),
+        mesh: bound.mesh.clone(),
+        trust: bound.mesh.trust(),
+        tokens: shared.tokens.clone(),
+        issuer: shared.issuer.clone(),
+        store: bound.store.clone(),
+        state: shared.state.clone(),
+        hub: shared.hub.clone(),
+        nonces: Nonces::default(),
+        attempts: Attempts::default(),
+        metrics: JoinMetrics::new(&ctx.metrics),
+    };
+    let sources = Sources {
+        cluster: shared.cluster.clone(),
+        fleet: shared.fleet.clone(),
+        trust: bound.mesh.trust(),
+        store: bound.store.clone(),
+        drain: ctx.drain.clone(),
+    };
+    let (hub, issuer) = (shared.hub.clone(), shared.issuer.clone());
+    let sessions = NodeSessions::new(hub, pending.clone(), issuer, sources);
+    let admin = AdminService {
+        cluster: shared.cluster.clone(),
+        parts: bound.config.parts.clone(),
+        mesh: bound.mesh.clone(),
+        issuer: shared.issuer.clone(),
+        tokens: shared.tokens.clone(),
+        store: bound.store.clone(),
+        state: shared.state.clone(),
+        hub: shared.hub.clone(),
+        kube_nodes: shared.kube_nodes.clone(),
+        address: bound.advertised.clone(),
+    };
+    let grpc = Routes::new(NodeSessionServer::new(sessions)).add_service(AdminServer::new(admin));
+    router(join).merge(authz::guard(grpc))
+}
+
+/// gRPC for runners and other supervisors.
+pub(super) fn internal(bound: &Bound, shared: &Shared, pending: &Pending) -> Routes {
+    let drain = bound.ctx.drain.clone();
+    // One value for now: the configuration is read at start. Watchers follow it all the same.
+    let (_, cluster) = watch::channel(shared.cluster.clone());
+    let components = ComponentsService::new(
+        cluster,
+        shared.queues.clone(),
+        shared.lease.clone(),
+        drain.clone(),
+    );
+    let carrier = Carrier {
+        hub: shared.hub.clone(),
+        pending: pending.clone(),
+        metrics: TunnelMetrics::new(&bound.ctx.metrics),
+        drain,
+    };
+    let map = Map {
+        cluster: shared.cluster.clone(),
+        fleet: shared.fleet.clone(),
+        state: shared.state.clone(),
+        replica: shared.replica.clone(),
+    };
+    let egress = EgressTunnel::new(carrier, bound.mesh.clone(), map);
+    Routes::new(ComponentsServer::new(components)).add_service(EgressServer::new(egress))
+}

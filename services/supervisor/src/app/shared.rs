@@ -1,0 +1,80 @@
+//! What the tasks of a replica share, and the tasks that keep it fresh.
+
+use super::{Bound, address, view};
+use crate::certificates::Issuer;
+use crate::domain::cluster::ClusterConfig;
+use crate::domain::fleet::{Fleet, KubeNodes};
+use crate::session::{self, Hub};
+use crate::store::lease;
+use crate::store::mirror::{self, State};
+use crate::store::tickets::Queues;
+use sextant_identity::{Channel, Peer, ServiceName};
+use sextant_proto::tokenservice::join_tokens_client::JoinTokensClient;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Shared values of one replica.
+#[derive(Clone, Debug)]
+pub(super) struct Shared {
+    /// Name of this replica, new at each start.
+    pub replica: String,
+    pub cluster: Arc<ClusterConfig>,
+    pub hub: Hub,
+    pub state: watch::Receiver<Arc<State>>,
+    pub lease: watch::Receiver<Option<i64>>,
+    pub fleet: watch::Receiver<Arc<Fleet>>,
+    pub kube_nodes: watch::Receiver<Arc<KubeNodes>>,
+    pub queues: Queues,
+    pub issuer: Issuer,
+    pub tokens: JoinTokensClient<Channel>,
+}
+
+impl Shared {
+    /// Starts the tasks; nodes of the API come from the caller.
+    pub fn start(bound: &Bound) -> (Self, watch::Sender<Arc<KubeNodes>>) {
+        let (ctx, drain, store) = (&bound.ctx, &bound.ctx.drain, &bound.store);
+        let cluster = Arc::new(bound.config.cluster.clone());
+        let replica = format!("{}-{:08x}", address::host_name(), rand::random::<u32>());
+        let hub = Hub::default();
+        let (state_sender, state) = watch::channel(Arc::new(State::default()));
+        let (lease_sender, lease) = watch::channel(None);
+        let (kube_sender, kube_nodes) = watch::channel(Arc::new(KubeNodes::new()));
+        let fleet = view::follow(state.clone(), kube_nodes.clone(), drain);
+        let task = ctx.readiness.task("datastore");
+        drain.spawn(mirror::run(
+            store.clone(),
+            state_sender,
+            task,
+            drain.clone(),
+        ));
+        // Not dropped by the drain: it gives its lease back, so that others take over at once.
+        let (guard, task) = (drain.guard(), ctx.readiness.task("lease"));
+        let keeper = lease::run(store.clone(), lease_sender, task, drain.clone());
+        tokio::spawn(async move {
+            keeper.await;
+            drop(guard);
+        });
+        drain.spawn(session::register(
+            hub.clone(),
+            store.clone(),
+            lease.clone(),
+            replica.clone(),
+            bound.advertised.clone(),
+            drain.clone(),
+        ));
+        let peer = Peer::Service(ServiceName::TokenService);
+        let shared = Self {
+            replica,
+            hub,
+            queues: Queues::new(store.clone(), state.clone(), lease.clone()),
+            state,
+            lease,
+            fleet,
+            kube_nodes,
+            issuer: Issuer::new(bound.mesh.clone(), store.clone(), Arc::clone(&cluster)),
+            cluster,
+            tokens: JoinTokensClient::new(bound.mesh.channel(&bound.config.token_service, peer)),
+        };
+        (shared, kube_sender)
+    }
+}

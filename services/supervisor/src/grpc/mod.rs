@@ -1,0 +1,5 @@
+//! gRPC for the runners of the Kubernetes components.
+
+mod components;
+
+pub use components::ComponentsService;

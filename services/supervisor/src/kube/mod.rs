@@ -1,0 +1,18 @@
+//! The supervisor as a client of the Kubernetes API: RBAC, add-ons, the endpoints of `default/kubernetes`, nodes.
+
+mod addons;
+mod bootstrap;
+mod client;
+mod endpoints;
+mod manifests;
+mod nodes;
+mod objects;
+
+pub use addons::run as keep_addons;
+pub use bootstrap::run as bootstrap;
+pub use client::rotating;
+pub use endpoints::run as keep_endpoints;
+pub use nodes::{register_pod_networks, watch as watch_nodes};
+
+/// Who owns the fields that we apply.
+pub const FIELD_MANAGER: &str = "sextant";
