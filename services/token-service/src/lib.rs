@@ -1,1 +1,14 @@
-//! Work in progress.
+//! token-service: join tokens, and the external signer of ServiceAccount tokens.
+//!
+//! [`domain`] decides, [`store`] keeps state in the datastore, [`grpc`] answers.
+
+pub mod app;
+mod cleaning;
+pub mod clock;
+pub mod config;
+pub mod domain;
+pub mod error;
+pub mod grpc;
+pub mod keys;
+pub mod metrics;
+pub mod store;
