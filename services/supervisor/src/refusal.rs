@@ -61,7 +61,7 @@ codes! {
     /// There is no token, or it doesn't look like one.
     TokenMalformed = "token_malformed", UNAUTHORIZED, Unauthenticated;
     /// The token isn't for this node or this network.
-    TokenOutOfScope = "token_out_of_scope", FORBIDDEN, PermissionDenied;
+    TokenOutOfScope = "token_scope", FORBIDDEN, PermissionDenied;
     /// The token was revoked.
     TokenRevoked = "token_revoked", FORBIDDEN, PermissionDenied;
     /// No such token.
@@ -110,14 +110,14 @@ impl Refusal {
     pub fn from_verify(status: &Status) -> Self {
         let reason = status
             .metadata()
-            .get("sextant-reason")
+            .get("sextant-code")
             .and_then(|reason| reason.to_str().ok())
             .unwrap_or_default();
         let code = match (reason, status.code()) {
             ("ca_mismatch", _) => RefusalCode::CaMismatch,
             ("token_expired", _) => RefusalCode::TokenExpired,
             ("token_malformed", _) | (_, Code::InvalidArgument) => RefusalCode::TokenMalformed,
-            ("token_out_of_scope", _) => RefusalCode::TokenOutOfScope,
+            ("token_scope", _) => RefusalCode::TokenOutOfScope,
             ("token_revoked", _) => RefusalCode::TokenRevoked,
             ("token_unknown", _)
             | (_, Code::NotFound | Code::Unauthenticated | Code::PermissionDenied) => {
