@@ -1,1 +1,11 @@
-//! Work in progress.
+//! datastore-proxy: the etcd v3 API over SQLite.
+
+pub mod app;
+pub mod config;
+pub mod domain;
+pub mod engine;
+pub mod error;
+pub mod grpc;
+pub mod metrics;
+pub mod store;
+pub mod watch;

@@ -1,0 +1,95 @@
+//! Why a request is refused. Codes and texts are etcd's: clients compare them word by word.
+
+use super::range::KeyRange;
+use thiserror::Error;
+
+/// A refused or failed request.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Fault {
+    /// The revision is older than the compaction.
+    #[error("etcdserver: mvcc: required revision has been compacted")]
+    Compacted,
+    /// The store can't be trusted.
+    #[error("etcdserver: corrupt cluster")]
+    Corrupt,
+    /// The caller may not do this at all.
+    #[error("etcdserver: permission denied: {caller} may not call {what}")]
+    DeniedCall {
+        /// Who asked.
+        caller: String,
+        /// What for.
+        what: &'static str,
+    },
+    /// The caller may not touch these keys.
+    #[error("etcdserver: permission denied: {range} is outside of what {caller} may touch ({granted})")]
+    DeniedRange {
+        /// Who asked.
+        caller: String,
+        /// For which keys.
+        range: KeyRange,
+        /// Which keys it may touch.
+        granted: String,
+    },
+    /// The lease is somebody else's.
+    #[error("etcdserver: permission denied: lease {lease} was not made by {caller}")]
+    DeniedLease {
+        /// Who asked.
+        caller: String,
+        /// For which lease.
+        lease: i64,
+    },
+    /// Two operations of a transaction write one key.
+    #[error("etcdserver: duplicate key given in txn request")]
+    DuplicateKey,
+    /// A key of no bytes.
+    #[error("etcdserver: key is not provided")]
+    EmptyKey,
+    /// The revision doesn't exist yet.
+    #[error("etcdserver: mvcc: required revision is a future revision")]
+    FutureRevision,
+    /// An unknown order or target.
+    #[error("etcdserver: invalid sort option")]
+    InvalidSort,
+    /// `ignore_value` or `ignore_lease` on a key that doesn't exist, or an empty operation.
+    #[error("etcdserver: key not found")]
+    KeyNotFound,
+    /// The id is taken.
+    #[error("etcdserver: lease already exists")]
+    LeaseExists,
+    /// There is no such lease.
+    #[error("etcdserver: requested lease not found")]
+    LeaseNotFound,
+    /// `ignore_lease` with a lease.
+    #[error("etcdserver: lease is provided")]
+    LeaseProvided,
+    /// The disk is full.
+    #[error("etcdserver: mvcc: database space exceeded")]
+    NoSpace,
+    /// The request is over 1.5 MiB.
+    #[error("etcdserver: request is too large")]
+    RequestTooLarge,
+    /// The store is stopping.
+    #[error("etcdserver: server stopped")]
+    Stopped,
+    /// The store failed. What was asked was not done.
+    #[error("the datastore failed: {0}")]
+    Store(String),
+    /// No answer in time. Whether it was done is unknown.
+    #[error("etcdserver: request timed out")]
+    Timeout,
+    /// More than 128 operations.
+    #[error("etcdserver: too many operations in txn request")]
+    TooManyOperations,
+    /// The queue of the writer is full.
+    #[error("etcdserver: too many requests")]
+    TooManyRequests,
+    /// A lease of more than 9,000,000,000 s.
+    #[error("etcdserver: too large lease TTL")]
+    TtlTooLarge,
+    /// Not part of what is served, and why.
+    #[error("{0}")]
+    Unsupported(&'static str),
+    /// `ignore_value` with a value.
+    #[error("etcdserver: value is provided")]
+    ValueProvided,
+}

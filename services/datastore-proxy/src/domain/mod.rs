@@ -1,0 +1,15 @@
+//! What the store means, without I/O: key ranges, versions of keys, transactions, leases, who may touch what.
+
+pub mod authz;
+pub mod evaluate;
+pub mod fault;
+pub mod index;
+pub mod interval;
+pub mod lease;
+pub mod overlap;
+pub mod pending;
+pub mod query;
+pub mod range;
+pub mod request;
+pub mod state;
+pub mod version;

@@ -1,0 +1,91 @@
+//! Everything that is known without reading the log: the index, the leases, the revisions.
+
+use super::index::Index;
+use super::lease::{LeaseChange, Leases};
+use super::version::{Row, Version};
+use bytes::Bytes;
+
+/// The revision of a store that was never written to.
+pub const FIRST_REVISION: i64 = 1;
+/// "Never compacted", as etcd counts it.
+pub const NEVER_COMPACTED: i64 = -1;
+
+/// One write of one key, as it goes to the log, to the index and to the watches.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Write {
+    /// Which key.
+    pub key: Bytes,
+    /// What became of it.
+    pub version: Version,
+    /// Its value; empty for a deletion.
+    pub value: Bytes,
+    /// What was in force before, `None` if the key didn't exist.
+    pub previous: Option<Version>,
+}
+
+/// What one request changed: all its writes have one revision.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Changes {
+    /// Writes of keys.
+    pub writes: Vec<Write>,
+    /// Changes of leases.
+    pub leases: Vec<LeaseChange>,
+    /// Revisions below this one became forgotten.
+    pub compacted: Option<i64>,
+}
+
+impl Changes {
+    /// Whether nothing was changed.
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty() && self.leases.is_empty() && self.compacted.is_none()
+    }
+
+    /// The revision of the writes.
+    pub fn revision(&self) -> Option<i64> {
+        self.writes.first().map(|write| write.version.mod_revision)
+    }
+}
+
+/// The store at its newest revision.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Keys and their versions.
+    pub index: Index,
+    /// Leases.
+    pub leases: Leases,
+    /// The newest revision.
+    pub revision: i64,
+    /// Revisions below this one are forgotten.
+    pub compacted: i64,
+    /// The row that the next write gets.
+    pub next_row: Row,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            index: Index::default(),
+            leases: Leases::default(),
+            revision: FIRST_REVISION,
+            compacted: NEVER_COMPACTED,
+            next_row: 1,
+        }
+    }
+}
+
+impl State {
+    /// Makes the changes of one request visible.
+    pub fn apply(&mut self, changes: &Changes) {
+        for write in &changes.writes {
+            let version = write.version;
+            self.index.insert(&write.key, version);
+            self.leases.attach(&write.key, write.previous.map_or(0, |p| p.lease), version.lease);
+            self.revision = version.mod_revision;
+            self.next_row = version.row + 1;
+        }
+        for change in &changes.leases {
+            self.leases.apply(change);
+        }
+        self.compacted = changes.compacted.unwrap_or(self.compacted);
+    }
+}

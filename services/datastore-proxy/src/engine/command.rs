@@ -1,0 +1,70 @@
+//! What the writer is asked.
+
+use crate::domain::authz::Caller;
+use crate::domain::fault::Fault;
+use crate::domain::request::{Txn, TxnAnswer};
+use tokio::sync::oneshot;
+
+/// Something that only the writer can do.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// Forget revisions below this one.
+    Compact {
+        /// Which.
+        revision: i64,
+        /// Answer only when the rows are gone.
+        physical: bool,
+    },
+    /// End a lease if its time is over.
+    Expire {
+        /// Which.
+        id: i64,
+    },
+    /// Make a lease.
+    Grant {
+        /// Its number.
+        id: i64,
+        /// Seconds.
+        ttl: i64,
+    },
+    /// Renew a lease.
+    Renew {
+        /// Which.
+        id: i64,
+    },
+    /// End a lease.
+    Revoke {
+        /// Which.
+        id: i64,
+    },
+    /// A transaction, or a single put or deletion as one.
+    Txn(Txn),
+}
+
+/// What the writer answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// Done, at this revision.
+    Done {
+        /// The revision.
+        revision: i64,
+    },
+    /// A lease was made or renewed.
+    Lease {
+        /// The revision.
+        revision: i64,
+        /// Seconds it has.
+        ttl: i64,
+    },
+    /// The answer to a transaction.
+    Txn(TxnAnswer),
+}
+
+/// A request on its way.
+pub(super) struct Command {
+    pub(super) request: Request,
+    pub(super) caller: Caller,
+    /// Of the RPC, so that the commit can link to it.
+    pub(super) span: tracing::Span,
+    pub(super) reply: oneshot::Sender<Result<Reply, Fault>>,
+}

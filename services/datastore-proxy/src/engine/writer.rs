@@ -1,0 +1,281 @@
+//! The thread that owns the log. It takes what has queued up, runs it as one transaction, and answers when that
+//! is durable: while one batch is synced the next one gathers, so no request waits for a timer.
+
+use super::command::{Command, Reply, Request};
+use super::compaction::Compaction;
+use super::{QUEUE, Shared};
+use crate::domain::evaluate;
+use crate::domain::fault::Fault;
+use crate::domain::pending::{Pending, Values};
+use crate::domain::query::View;
+use crate::domain::state::Changes;
+use crate::domain::version::Row;
+use crate::error::Error;
+use crate::store::{Log, StoreError};
+use bytes::Bytes;
+use sextant_kit::DrainGuard;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::mpsc::{Receiver, error::TryRecvError};
+
+/// Requests in one transaction at most.
+const BATCH: usize = 512;
+/// Rows that a compaction removes within the transaction of others, and in one of its own.
+const ROWS_BESIDE: usize = 64;
+const ROWS_ALONE: usize = 512;
+
+pub(super) fn start(
+    shared: Arc<Shared>,
+    log: Box<dyn Log>,
+    queue: Receiver<Command>,
+    guard: DrainGuard,
+) -> Result<(), Error> {
+    let mut compaction = Compaction::default();
+    let compacted = shared.state().compacted;
+    if compacted > 0 {
+        // What a stopped process left over.
+        compaction.start(compacted);
+    }
+    let mut writer = Writer { shared, log, queue, compaction, shrinking: true };
+    std::thread::Builder::new()
+        .name("writer".into())
+        .spawn(move || {
+            let _guard = guard;
+            writer.run();
+        })
+        .map_err(Error::Thread)?;
+    Ok(())
+}
+
+struct Writer {
+    shared: Arc<Shared>,
+    log: Box<dyn Log>,
+    queue: Receiver<Command>,
+    compaction: Compaction,
+    shrinking: bool,
+}
+
+/// A request that was run, and what to tell its client once the batch is durable.
+struct Done {
+    command: Command,
+    outcome: Result<Reply, Fault>,
+}
+
+struct CachedValues<'a> {
+    shared: &'a Shared,
+    log: &'a dyn Log,
+}
+
+impl Values for CachedValues<'_> {
+    fn value(&self, row: Row) -> Result<Bytes, Fault> {
+        match self.shared.cache.get_one(row) {
+            Some(value) => Ok(value),
+            None => self.log.value(row)?.ok_or(Fault::Corrupt),
+        }
+    }
+}
+
+impl Writer {
+    fn run(&mut self) {
+        self.measure();
+        while let Some(batch) = self.next_batch() {
+            if batch.is_empty() {
+                self.tidy();
+            } else if !self.commit(batch) {
+                tracing::error!("the log and the memory differ: stopping, so that a new start reads the log");
+                std::process::exit(1);
+            }
+            self.compaction.settle();
+        }
+    }
+
+    /// What to do next; empty when there is time to tidy up, `None` at the end.
+    fn next_batch(&mut self) -> Option<Vec<Command>> {
+        let mut batch = Vec::new();
+        if self.compaction.is_active() || self.shrinking {
+            match self.queue.try_recv() {
+                Ok(command) => batch.push(command),
+                Err(TryRecvError::Empty) => return Some(batch),
+                Err(TryRecvError::Disconnected) => return None,
+            }
+        } else {
+            batch.push(self.queue.blocking_recv()?);
+        }
+        while batch.len() < BATCH.min(QUEUE)
+            && let Ok(command) = self.queue.try_recv()
+        {
+            batch.push(command);
+        }
+        Some(batch)
+    }
+
+    /// Runs a batch; `false` if what is stored is not what is in memory.
+    fn commit(&mut self, batch: Vec<Command>) -> bool {
+        let span = tracing::info_span!("commit", requests = batch.len());
+        for command in &batch {
+            span.follows_from(&command.span);
+        }
+        let _entered = span.entered();
+        let began = Instant::now();
+        let size = batch.len();
+        if let Err(error) = self.log.begin() {
+            answer_all(batch, &error);
+            return true;
+        }
+        let rows = self.compaction.take(ROWS_BESIDE, &self.shared);
+        let (done, changes, result) = self.run_batch(batch, &rows);
+        let result = result.and_then(|()| self.log.commit());
+        if let Err(error) = result {
+            return self.fail(done, rows, &error);
+        }
+        self.shared.metrics.committed(size, began.elapsed());
+        self.shared.publish(&changes);
+        self.measure();
+        for done in done {
+            self.answer(done);
+        }
+        true
+    }
+
+    /// Runs every request on top of the ones before it and adds what it changed to the log. An error: the whole
+    /// transaction is lost.
+    fn run_batch(
+        &self,
+        batch: Vec<Command>,
+        rows: &[Row],
+    ) -> (Vec<Done>, Vec<Changes>, Result<(), StoreError>) {
+        let state = self.shared.state();
+        let values = CachedValues { shared: &self.shared, log: self.log.as_ref() };
+        let mut pending = Pending::new(&state, &values);
+        let mut done = Vec::with_capacity(batch.len());
+        let mut all = Vec::with_capacity(batch.len());
+        let mut result = if rows.is_empty() { Ok(()) } else { self.log.remove(rows) };
+        for command in batch {
+            let mut outcome = run(&mut pending, &command, self.shared.clock.now());
+            if let Ok((_, changes)) = &mut outcome
+                && !changes.is_empty()
+                && result.is_ok()
+            {
+                let changes = std::mem::take(changes);
+                match self.log.append(&changes) {
+                    Ok(()) => all.push(changes),
+                    Err(error) => {
+                        pending.undo(changes);
+                        outcome = Err(error.clone().into());
+                        if !self.log.is_open() {
+                            result = Err(error);
+                        }
+                    }
+                }
+            }
+            done.push(Done { command, outcome: outcome.map(|(reply, _)| reply) });
+        }
+        (done, all, result)
+    }
+
+    /// Answers a batch that was not stored.
+    fn fail(&mut self, done: Vec<Done>, rows: Vec<Row>, error: &StoreError) -> bool {
+        tracing::warn!(%error, requests = done.len(), "nothing of a batch was stored");
+        self.compaction.put_back(rows);
+        let rolled_back = self.log.rollback();
+        answer_all(done.into_iter().map(|done| done.command).collect(), error);
+        // A commit may fail after the log has it. What counts is what is stored.
+        let expected = self.shared.state().next_row - 1;
+        match rolled_back.and_then(|()| self.log.last_row()) {
+            Ok(last) => last <= expected,
+            Err(error) => {
+                tracing::error!(%error, "the log can't be read");
+                false
+            }
+        }
+    }
+
+    fn answer(&mut self, done: Done) {
+        let Done { command, outcome } = done;
+        if let (Request::Compact { revision, physical }, Ok(reply)) = (&command.request, &outcome) {
+            self.compaction.start(*revision);
+            self.shrinking = true;
+            if *physical {
+                self.compaction.wait(command.reply, reply.clone());
+                return;
+            }
+        }
+        // A client that has gone needs no answer.
+        let _ = command.reply.send(outcome);
+    }
+
+    /// Uses the time in which nobody asks for anything.
+    fn tidy(&mut self) {
+        if self.compaction.is_active() {
+            let rows = self.compaction.take(ROWS_ALONE, &self.shared);
+            if rows.is_empty() {
+                return;
+            }
+            let removed =
+                self.log.begin().and_then(|()| self.log.remove(&rows)).and_then(|()| self.log.commit());
+            if let Err(error) = removed {
+                self.give_up_tidying("compacting", &error);
+                self.compaction.put_back(rows);
+            }
+            return;
+        }
+        match self.log.shrink() {
+            Ok(more) => self.shrinking = more,
+            Err(error) => {
+                self.shrinking = false;
+                self.give_up_tidying("shrinking", &error);
+            }
+        }
+        self.measure();
+    }
+
+    /// Nothing is lost by it, but it must not be tried again at once.
+    fn give_up_tidying(&self, doing: &str, error: &StoreError) {
+        tracing::warn!(%error, "{doing} failed; it is tried again");
+        if let Err(error) = self.log.rollback() {
+            tracing::warn!(%error, "rolling back failed");
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+
+    fn measure(&self) {
+        match self.log.size() {
+            Ok(size) => self.shared.set_size(size),
+            Err(error) => tracing::debug!(%error, "the size is unknown"),
+        }
+    }
+}
+
+fn answer_all(batch: Vec<Command>, error: &StoreError) {
+    for command in batch {
+        // A client that has gone needs no answer.
+        let _ = command.reply.send(Err(error.clone().into()));
+    }
+}
+
+fn run(
+    pending: &mut Pending<'_>,
+    command: &Command,
+    now: i64,
+) -> Result<(Reply, Changes), Fault> {
+    let caller = &command.caller;
+    let changes = match &command.request {
+        Request::Txn(txn) => {
+            let (answer, changes) = evaluate::transaction(pending, txn, caller)?;
+            return Ok((Reply::Txn(answer), changes));
+        }
+        Request::Grant { id, ttl } => {
+            let changes = evaluate::grant(pending, *id, *ttl, caller, now)?;
+            let ttl = pending.lease(*id).map_or(*ttl, |lease| lease.ttl);
+            return Ok((Reply::Lease { revision: pending.revision(), ttl }, changes));
+        }
+        Request::Renew { id } => {
+            let (ttl, changes) = evaluate::renew(pending, *id, caller, now)?;
+            return Ok((Reply::Lease { revision: pending.revision(), ttl }, changes));
+        }
+        Request::Compact { revision, .. } => evaluate::compact(pending, *revision)?,
+        Request::Expire { id } => evaluate::expire(pending, *id, now)?,
+        Request::Revoke { id } => evaluate::revoke(pending, *id, caller)?,
+    };
+    Ok((Reply::Done { revision: pending.revision() }, changes))
+}

@@ -1,0 +1,250 @@
+//! Reading and writing keys.
+
+use super::convert;
+use super::{MAX_REQUEST, Services};
+use crate::domain::authz::Call;
+use crate::domain::fault::Fault;
+use crate::domain::request::{Answer, Op, Query, RangeAnswer, Txn, TxnAnswer};
+use crate::engine::{Engine, Reply, Request as Work};
+use bytes::Bytes;
+use prost::Message;
+use sextant_proto::etcd::etcdserverpb as pb;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+/// A physical compaction may take so long.
+const COMPACTION_TIMEOUT: Duration = Duration::from_secs(600);
+/// The first piece of a streamed range is small, so that it comes soon.
+const FIRST_PIECE: i64 = 10;
+/// Pieces on their way to one client.
+const PIECES: usize = 2;
+
+pub(super) struct Kv(pub(super) Services);
+
+impl Services {
+    /// The header of an answer at `revision`.
+    pub(super) fn header(&self, revision: i64) -> pb::ResponseHeader {
+        let shared = self.engine.shared();
+        pb::ResponseHeader {
+            cluster_id: shared.cluster_id,
+            member_id: shared.member_id,
+            revision,
+            raft_term: 1,
+        }
+    }
+}
+
+fn check_size(message: &impl Message) -> Result<(), Fault> {
+    if message.encoded_len() > MAX_REQUEST { Err(Fault::RequestTooLarge) } else { Ok(()) }
+}
+
+impl Kv {
+    async fn run(&self, mut txn: Txn, caller: crate::domain::authz::Caller) -> Result<TxnAnswer, Fault> {
+        caller.clip_txn(&mut txn)?;
+        if txn.is_read_only() && txn.compares.is_empty() {
+            return self.read(&txn).await;
+        }
+        match self.0.engine.submit(Work::Txn(txn), caller).await? {
+            Reply::Txn(answer) => Ok(answer),
+            _ => Err(Fault::Stopped),
+        }
+    }
+
+    /// A transaction that only reads needs no writer, if all its reads are of one revision.
+    async fn read(&self, txn: &Txn) -> Result<TxnAnswer, Fault> {
+        let revision = self.0.engine.shared().state().revision;
+        let mut answers = Vec::with_capacity(txn.success.len());
+        for op in &txn.success {
+            if let Op::Range(query) = op {
+                let mut query = query.clone();
+                if query.revision <= 0 {
+                    query.revision = revision;
+                } else if query.revision > revision {
+                    return Err(Fault::FutureRevision);
+                }
+                let mut answer = self.0.engine.range(&query, true).await?;
+                answer.revision = revision;
+                answers.push(Answer::Range(answer));
+            }
+        }
+        Ok(TxnAnswer { revision, succeeded: true, answers })
+    }
+}
+
+#[tonic::async_trait]
+impl pb::kv_server::Kv for Kv {
+    #[tracing::instrument(name = "etcd.range", skip_all, err(level = "debug"))]
+    async fn range(
+        &self,
+        request: Request<pb::RangeRequest>,
+    ) -> Result<Response<pb::RangeResponse>, Status> {
+        let caller = self.0.caller(&request, Call::Keys)?;
+        let mut query = convert::query(request.into_inner())?;
+        query.range = caller.clip(&query.range)?;
+        let answer = self.0.engine.range(&query, true).await?;
+        Ok(Response::new(convert::range_response(answer, &|revision| self.0.header(revision))))
+    }
+
+    type RangeStreamStream = ReceiverStream<Result<pb::RangeStreamResponse, Status>>;
+
+    #[tracing::instrument(name = "etcd.range_stream", skip_all, err(level = "debug"))]
+    async fn range_stream(
+        &self,
+        request: Request<pb::RangeRequest>,
+    ) -> Result<Response<Self::RangeStreamStream>, Status> {
+        let caller = self.0.caller(&request, Call::Keys)?;
+        let mut query = convert::query(request.into_inner())?;
+        query.range = caller.clip(&query.range)?;
+        if !query.is_default_order() {
+            return Err(Fault::Unsupported("RangeStream does not support custom sort orders").into());
+        }
+        if query.is_filtered() {
+            return Err(Fault::Unsupported("RangeStream does not support revision filters").into());
+        }
+        let (pieces, stream) = mpsc::channel(PIECES);
+        let services = self.0.clone();
+        tokio::spawn(async move {
+            if let Err(fault) = stream_range(&services, query, &pieces).await {
+                // A client that has gone needs no answer.
+                let _ = pieces.send(Err(fault.into())).await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    #[tracing::instrument(name = "etcd.put", skip_all, err(level = "debug"))]
+    async fn put(
+        &self,
+        request: Request<pb::PutRequest>,
+    ) -> Result<Response<pb::PutResponse>, Status> {
+        let caller = self.0.caller(&request, Call::Keys)?;
+        let request = request.into_inner();
+        check_size(&request)?;
+        let txn = Txn::of(Op::Put(convert::put(request)?));
+        let answer = self.run(txn, caller).await?;
+        let header = Some(self.0.header(answer.revision));
+        match answer.answers.into_iter().next() {
+            Some(Answer::Put { prev_kv, .. }) => {
+                Ok(Response::new(pb::PutResponse { header, prev_kv }))
+            }
+            _ => Err(Fault::Stopped.into()),
+        }
+    }
+
+    #[tracing::instrument(name = "etcd.delete_range", skip_all, err(level = "debug"))]
+    async fn delete_range(
+        &self,
+        request: Request<pb::DeleteRangeRequest>,
+    ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
+        let caller = self.0.caller(&request, Call::Keys)?;
+        let request = request.into_inner();
+        check_size(&request)?;
+        let txn = Txn::of(Op::Delete(convert::delete(request)?));
+        let answer = self.run(txn, caller).await?;
+        let header = Some(self.0.header(answer.revision));
+        match answer.answers.into_iter().next() {
+            Some(Answer::Delete { deleted, prev_kvs, .. }) => {
+                Ok(Response::new(pb::DeleteRangeResponse { header, deleted, prev_kvs }))
+            }
+            _ => Err(Fault::Stopped.into()),
+        }
+    }
+
+    #[tracing::instrument(name = "etcd.txn", skip_all, err(level = "debug"))]
+    async fn txn(
+        &self,
+        request: Request<pb::TxnRequest>,
+    ) -> Result<Response<pb::TxnResponse>, Status> {
+        let caller = self.0.caller(&request, Call::Keys)?;
+        let request = request.into_inner();
+        check_size(&request)?;
+        let answer = self.run(convert::txn(request)?, caller).await?;
+        Ok(Response::new(convert::txn_response(answer, &|revision| self.0.header(revision))))
+    }
+
+    #[tracing::instrument(name = "etcd.compact", skip_all, err(level = "debug"))]
+    async fn compact(
+        &self,
+        request: Request<pb::CompactionRequest>,
+    ) -> Result<Response<pb::CompactionResponse>, Status> {
+        let caller = self.0.caller(&request, Call::Compact)?;
+        let pb::CompactionRequest { revision, physical } = request.into_inner();
+        let work = Work::Compact { revision, physical };
+        match self.0.engine.submit_within(work, caller, COMPACTION_TIMEOUT).await? {
+            Reply::Done { revision } => {
+                let header = Some(self.0.header(revision));
+                Ok(Response::new(pb::CompactionResponse { header }))
+            }
+            _ => Err(Fault::Stopped.into()),
+        }
+    }
+}
+
+type Pieces = mpsc::Sender<Result<pb::RangeStreamResponse, Status>>;
+
+/// Sends a range in pieces of one revision, each of about [`MAX_REQUEST`] bytes.
+async fn stream_range(services: &Services, mut query: Query, pieces: &Pieces) -> Result<(), Fault> {
+    let engine = &services.engine;
+    let limit = if query.limit > 0 { query.limit } else { i64::MAX };
+    let mut sent = 0;
+    let mut pinned = None;
+    query.limit = FIRST_PIECE.min(limit);
+    loop {
+        let mut answer = engine.range(&query, query.count_only).await?;
+        let revision = *pinned.get_or_insert(answer.revision);
+        if query.revision <= 0 {
+            query.revision = revision;
+        }
+        sent += i64::try_from(answer.kvs.len()).unwrap_or(i64::MAX);
+        let next = answer.kvs.last().filter(|_| answer.more).map(|kv| successor(&kv.key));
+        let is_last = !answer.more || sent >= limit;
+        if is_last {
+            answer.count = match next.clone() {
+                _ if query.count_only => answer.count,
+                None => sent,
+                Some(next) => sent + count(engine, &query, next).await?,
+            };
+            answer.revision = revision;
+            let last = convert::range_response(answer, &|revision| services.header(revision));
+            // A client that has gone needs no answer.
+            let _ = pieces.send(Ok(pb::RangeStreamResponse { range_response: Some(last) })).await;
+            return Ok(());
+        }
+        let piece = RangeAnswer { kvs: answer.kvs, ..RangeAnswer::default() };
+        let piece = pb::RangeResponse { kvs: piece.kvs, ..pb::RangeResponse::default() };
+        let size = piece.encoded_len();
+        let piece = pb::RangeStreamResponse { range_response: Some(piece) };
+        if pieces.send(Ok(piece)).await.is_err() {
+            return Ok(());
+        }
+        if let Some(next) = next {
+            query.range = query.range.from_key(next);
+        }
+        query.limit = next_limit(query.limit, size).min(limit - sent);
+    }
+}
+
+/// Grows or shrinks pieces towards [`MAX_REQUEST`] bytes.
+fn next_limit(limit: i64, size: usize) -> i64 {
+    match size {
+        size if size < MAX_REQUEST / 2 => limit.saturating_mul(2),
+        size if size > MAX_REQUEST * 2 => (limit / 2).max(1),
+        _ => limit,
+    }
+}
+
+async fn count(engine: &Engine, query: &Query, from: Bytes) -> Result<i64, Fault> {
+    let range = query.range.from_key(from);
+    let query = Query { range, limit: 0, count_only: true, ..query.clone() };
+    Ok(engine.range(&query, true).await?.count)
+}
+
+/// The first key after `key`.
+fn successor(key: &[u8]) -> Bytes {
+    let mut next = Vec::with_capacity(key.len() + 1);
+    next.extend_from_slice(key);
+    next.push(0);
+    next.into()
+}

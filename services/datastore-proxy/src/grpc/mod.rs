@@ -1,0 +1,57 @@
+//! The etcd v3 services.
+
+mod caller;
+mod cluster;
+mod convert;
+mod kv;
+mod lease;
+mod maintenance;
+mod status;
+mod watch;
+
+use crate::engine::Engine;
+use sextant_kit::Drain;
+use sextant_proto::etcd::etcdserverpb::cluster_server::ClusterServer;
+use sextant_proto::etcd::etcdserverpb::kv_server::KvServer;
+use sextant_proto::etcd::etcdserverpb::lease_server::LeaseServer;
+use sextant_proto::etcd::etcdserverpb::maintenance_server::MaintenanceServer;
+use sextant_proto::etcd::etcdserverpb::watch_server::WatchServer;
+use std::time::Duration;
+use tonic::service::Routes;
+
+/// Largest request that is carried out, as in etcd.
+pub const MAX_REQUEST: usize = 1536 * 1024;
+/// Largest message that is read at all: a larger one is refused before it is in memory.
+const MAX_MESSAGE: usize = MAX_REQUEST + 512 * 1024;
+
+/// What the services need.
+#[derive(Clone)]
+pub struct Services {
+    /// The store.
+    pub engine: Engine,
+    /// How often a watch that asked for it hears of progress.
+    pub progress: Duration,
+    /// Ends the watches.
+    pub drain: Drain,
+    /// Whether a connection without a certificate is the local user.
+    pub trusts_loopback: bool,
+    /// Where clients reach this, for MemberList.
+    pub client_url: String,
+}
+
+/// All services.
+pub async fn routes(services: &Services) -> Routes {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_service_status("", tonic_health::ServingStatus::Serving).await;
+    Routes::new(health_service)
+        .add_service(
+            KvServer::new(kv::Kv(services.clone())).max_decoding_message_size(MAX_MESSAGE),
+        )
+        .add_service(
+            WatchServer::new(watch::Watches(services.clone()))
+                .max_decoding_message_size(MAX_MESSAGE),
+        )
+        .add_service(LeaseServer::new(lease::Leases(services.clone())))
+        .add_service(MaintenanceServer::new(maintenance::Maintenance(services.clone())))
+        .add_service(ClusterServer::new(cluster::Cluster(services.clone())))
+}

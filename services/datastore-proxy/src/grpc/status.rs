@@ -1,0 +1,33 @@
+//! Faults as gRPC statuses. Codes are etcd's.
+
+use crate::domain::fault::Fault;
+use tonic::{Code, Status};
+
+impl From<Fault> for Status {
+    fn from(fault: Fault) -> Self {
+        Self::new(code(&fault), fault.to_string())
+    }
+}
+
+fn code(fault: &Fault) -> Code {
+    match fault {
+        Fault::Compacted | Fault::FutureRevision | Fault::TtlTooLarge => Code::OutOfRange,
+        Fault::Corrupt => Code::DataLoss,
+        Fault::DeniedCall { .. } | Fault::DeniedLease { .. } | Fault::DeniedRange { .. } => {
+            Code::PermissionDenied
+        }
+        Fault::DuplicateKey
+        | Fault::EmptyKey
+        | Fault::InvalidSort
+        | Fault::KeyNotFound
+        | Fault::LeaseProvided
+        | Fault::RequestTooLarge
+        | Fault::TooManyOperations
+        | Fault::ValueProvided => Code::InvalidArgument,
+        Fault::LeaseExists => Code::FailedPrecondition,
+        Fault::LeaseNotFound => Code::NotFound,
+        Fault::NoSpace | Fault::TooManyRequests => Code::ResourceExhausted,
+        Fault::Stopped | Fault::Store(_) | Fault::Timeout => Code::Unavailable,
+        Fault::Unsupported(_) => Code::Unimplemented,
+    }
+}

@@ -1,0 +1,82 @@
+//! What is measured: `sextant_datastore_*`.
+
+use crate::store::Size;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use std::time::Duration;
+
+/// The metrics of the store. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    revision: Gauge,
+    batch_size: Histogram,
+    commit_seconds: Histogram,
+    watchers: Gauge,
+    slow_watchers: Gauge,
+    total_bytes: Gauge,
+    used_bytes: Gauge,
+}
+
+impl Metrics {
+    /// Registers them.
+    pub fn new(metrics: &sextant_kit::Metrics) -> Self {
+        let new = Self {
+            revision: Gauge::default(),
+            batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 10)),
+            commit_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
+            watchers: Gauge::default(),
+            slow_watchers: Gauge::default(),
+            total_bytes: Gauge::default(),
+            used_bytes: Gauge::default(),
+        };
+        metrics.register(|registry| {
+            let mut gauge = |name: &str, help: &str, gauge: &Gauge| {
+                registry.register(name, help, gauge.clone());
+            };
+            gauge("datastore_revision", "Newest revision", &new.revision);
+            gauge("datastore_watchers", "Open watches", &new.watchers);
+            gauge(
+                "datastore_slow_watchers",
+                "Watches that read from the log because they can't follow",
+                &new.slow_watchers,
+            );
+            gauge("datastore_db_bytes", "Size of the database file", &new.total_bytes);
+            gauge(
+                "datastore_db_used_bytes",
+                "What of the database file holds something",
+                &new.used_bytes,
+            );
+            registry.register(
+                "datastore_commit_batch_size",
+                "Requests committed together",
+                new.batch_size.clone(),
+            );
+            registry.register(
+                "datastore_commit_seconds",
+                "From the begin of a batch until it is durable",
+                new.commit_seconds.clone(),
+            );
+        });
+        new
+    }
+
+    pub(crate) fn committed(&self, requests: usize, took: Duration) {
+        self.batch_size.observe(f64::from(u32::try_from(requests).unwrap_or(u32::MAX)));
+        self.commit_seconds.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn published(&self, revision: i64, (watchers, slow): (usize, usize)) {
+        self.revision.set(revision);
+        self.watchers(watchers, slow);
+    }
+
+    pub(crate) fn watchers(&self, watchers: usize, slow: usize) {
+        self.watchers.set(watchers.try_into().unwrap_or(i64::MAX));
+        self.slow_watchers.set(slow.try_into().unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn size(&self, size: Size) {
+        self.total_bytes.set(size.total.try_into().unwrap_or(i64::MAX));
+        self.used_bytes.set(size.in_use.try_into().unwrap_or(i64::MAX));
+    }
+}

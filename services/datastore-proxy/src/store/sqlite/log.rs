@@ -1,0 +1,208 @@
+//! The writing connection.
+
+use super::checkpoint::Checkpointer;
+use super::{Claim, StoreError, describe};
+use crate::domain::lease::{Lease, LeaseChange};
+use crate::domain::state::{Changes, Write};
+use crate::domain::version::Row;
+use crate::store::{Log, Size};
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension};
+use std::cell::Cell;
+
+/// Pages given back per call of [`Log::shrink`]: about a millisecond.
+const SHRINK_PAGES: u32 = 64;
+/// Bytes of a page.
+const PAGE: usize = 4096;
+/// Free pages that are kept for the writes to come.
+const SPARE_PAGES: u64 = 1024;
+
+/// The log in a SQLite file.
+pub(super) struct SqliteLog {
+    connection: Connection,
+    claim: Claim,
+    checkpoint: Checkpointer,
+    /// About what the open transaction adds to the write-ahead log.
+    written: Cell<usize>,
+}
+
+impl SqliteLog {
+    pub(super) fn new(connection: Connection, claim: Claim, checkpoint: Checkpointer) -> Self {
+        Self { connection, claim, checkpoint, written: Cell::new(0) }
+    }
+
+    fn error(&self, doing: &str, error: &rusqlite::Error) -> StoreError {
+        describe(&self.claim.path, doing, error)
+    }
+
+    fn try_append(&self, changes: &Changes) -> rusqlite::Result<()> {
+        for write in &changes.writes {
+            self.insert(write)?;
+        }
+        for change in &changes.leases {
+            self.change_lease(change)?;
+        }
+        if let Some(revision) = changes.compacted {
+            self.connection
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO meta (name, value) VALUES ('compacted', ?1)",
+                )?
+                .execute([revision])?;
+        }
+        Ok(())
+    }
+
+    fn insert(&self, write: &Write) -> rusqlite::Result<()> {
+        let version = &write.version;
+        self.connection
+            .prepare_cached(
+                "INSERT INTO log (id, revision, key, create_revision, version, lease, value) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            )?
+            .execute((
+                version.row,
+                version.mod_revision,
+                write.key.as_ref(),
+                version.create_revision,
+                version.version,
+                version.lease,
+                write.value.as_ref(),
+            ))?;
+        Ok(())
+    }
+
+    fn change_lease(&self, change: &LeaseChange) -> rusqlite::Result<()> {
+        match change {
+            LeaseChange::Granted(Lease { id, ttl, deadline, owner }) => self
+                .connection
+                .prepare_cached(
+                    "INSERT INTO lease (id, ttl, deadline, owner) VALUES (?1, ?2, ?3, ?4)",
+                )?
+                .execute((id, ttl, deadline, owner))?,
+            LeaseChange::Renewed { id, deadline } => self
+                .connection
+                .prepare_cached("UPDATE lease SET deadline = ?2 WHERE id = ?1")?
+                .execute((id, deadline))?,
+            LeaseChange::Revoked { id } => self
+                .connection
+                .prepare_cached("DELETE FROM lease WHERE id = ?1")?
+                .execute([id])?,
+        };
+        Ok(())
+    }
+
+    fn add_written(&self, bytes: usize) {
+        self.written.set(self.written.get() + bytes);
+    }
+
+    fn pragma(&self, name: &str) -> Result<u64, StoreError> {
+        self.connection
+            .prepare_cached(&format!("PRAGMA {name}"))
+            .and_then(|mut statement| statement.query_row([], |row| row.get::<_, i64>(0)))
+            .map(i64::cast_unsigned)
+            .map_err(|error| self.error("measuring", &error))
+    }
+}
+
+impl Log for SqliteLog {
+    fn begin(&self) -> Result<(), StoreError> {
+        self.written.set(0);
+        self.connection
+            .prepare_cached("BEGIN IMMEDIATE")
+            .and_then(|mut statement| statement.execute([]))
+            .map_err(|error| self.error("writing to", &error))?;
+        Ok(())
+    }
+
+    fn append(&self, changes: &Changes) -> Result<(), StoreError> {
+        let savepoint = || {
+            self.connection.prepare_cached("SAVEPOINT request")?.execute([])?;
+            if let Err(error) = self.try_append(changes) {
+                // Where SQLite has already undone the whole transaction there is no savepoint left.
+                if self.is_open() {
+                    self.connection.prepare_cached("ROLLBACK TO request")?.execute([])?;
+                    self.connection.prepare_cached("RELEASE request")?.execute([])?;
+                }
+                return Err(error);
+            }
+            self.connection.prepare_cached("RELEASE request")?.execute([])
+        };
+        savepoint().map_err(|error| self.error("writing to", &error))?;
+        // The page of the index that a write touches is written whole.
+        let size = |write: &Write| PAGE + write.key.len() + write.value.len();
+        self.add_written(changes.writes.iter().map(size).sum());
+        Ok(())
+    }
+
+    fn remove(&self, rows: &[Row]) -> Result<(), StoreError> {
+        let remove = || {
+            let mut statement = self.connection.prepare_cached("DELETE FROM log WHERE id = ?1")?;
+            rows.iter().try_for_each(|row| statement.execute([row]).map(drop))
+        };
+        remove().map_err(|error| self.error("compacting", &error))?;
+        self.add_written(rows.len() * PAGE);
+        Ok(())
+    }
+
+    fn commit(&self) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached("COMMIT")
+            .and_then(|mut statement| statement.execute([]))
+            .map_err(|error| self.error("committing to", &error))?;
+        if self.checkpoint.written(self.written.get()) {
+            super::checkpoint::restart(&self.connection);
+        }
+        Ok(())
+    }
+
+    fn is_open(&self) -> bool {
+        !self.connection.is_autocommit()
+    }
+
+    fn rollback(&self) -> Result<(), StoreError> {
+        if !self.is_open() {
+            return Ok(());
+        }
+        self.connection
+            .execute_batch("ROLLBACK")
+            .map_err(|error| self.error("rolling back", &error))
+    }
+
+    fn last_row(&self) -> Result<Row, StoreError> {
+        self.connection
+            .query_row("SELECT coalesce(max(id), 0) FROM log", [], |row| row.get(0))
+            .map_err(|error| self.error("reading", &error))
+    }
+
+    fn value(&self, row: Row) -> Result<Option<Bytes>, StoreError> {
+        self.connection
+            .prepare_cached("SELECT value FROM log WHERE id = ?1")
+            .and_then(|mut statement| {
+                statement
+                    .query_row([row], |row| Ok(Bytes::copy_from_slice(row.get_ref(0)?.as_blob()?)))
+                    .optional()
+            })
+            .map_err(|error| self.error("reading", &error))
+    }
+
+    fn shrink(&self) -> Result<bool, StoreError> {
+        let keep = SPARE_PAGES.max(self.pragma("page_count")? / 8);
+        let free = self.pragma("freelist_count")?;
+        if free <= keep {
+            return Ok(false);
+        }
+        self.connection
+            .execute_batch(&format!("PRAGMA incremental_vacuum({SHRINK_PAGES})"))
+            .map_err(|error| self.error("shrinking", &error))?;
+        if self.checkpoint.written(SHRINK_PAGES as usize * 2 * PAGE) {
+            super::checkpoint::restart(&self.connection);
+        }
+        Ok(free > keep + u64::from(SHRINK_PAGES))
+    }
+
+    fn size(&self) -> Result<Size, StoreError> {
+        let page = self.pragma("page_size")?;
+        let (pages, free) = (self.pragma("page_count")?, self.pragma("freelist_count")?);
+        Ok(Size { total: page * pages, in_use: page * pages.saturating_sub(free) })
+    }
+}

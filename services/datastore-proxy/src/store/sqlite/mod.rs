@@ -1,0 +1,110 @@
+//! SQLite: one file, one writing connection, a few reading ones.
+
+mod checkpoint;
+mod check;
+mod load;
+mod log;
+mod reader;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use super::{Opened, StoreError};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Reading connections.
+const READERS: usize = 3;
+
+/// A file that no other process can open as a store as long as this lives.
+#[derive(Debug)]
+pub struct Claim {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Claim {
+    /// Claims the store at `path`, which need not exist yet.
+    pub fn new(path: &Path) -> Result<Self, StoreError> {
+        let lock_path = sibling(path, ".lock");
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&lock_path)
+            .map_err(|error| failed(format!("opening {}", lock_path.display()), error))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(StoreError::Locked(path.to_owned())),
+            Err(TryLockError::Error(error)) => {
+                Err(failed(format!("locking {}", lock_path.display()), error))
+            }
+        }
+    }
+
+    /// Opens the store, or makes it.
+    pub fn open(self) -> Result<Opened, StoreError> {
+        let path = self.path.clone();
+        // SQLite would make it readable for others; its side files take over the mode.
+        OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|error| failed(format!("opening {}", path.display()), error))?;
+        let connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        schema::prepare(&connection, &path)?;
+        check::quickly(&connection, &path)?;
+        let loaded = load::load(&connection, &path)?;
+        let reader = reader::Pool::open(&path, READERS)?;
+        let checkpoint = checkpoint::Checkpointer::start(&path)?;
+        let log = log::SqliteLog::new(connection, self, checkpoint);
+        Ok(Opened { loaded, log: Box::new(log), reader: Arc::new(reader) })
+    }
+}
+
+fn sibling(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, StoreError> {
+    let flags = mode | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection =
+        Connection::open_with_flags(path, flags).map_err(|error| describe(path, "opening", &error))?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(connection)
+}
+
+/// What an error of SQLite means for us.
+fn describe(path: &Path, doing: &str, error: &rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreError::NoSpace(path.to_owned()),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            corrupt(path, &error.to_string())
+        }
+        _ => failed(format!("{doing} {}", path.display()), error),
+    }
+}
+
+fn corrupt(path: &Path, found: &str) -> StoreError {
+    StoreError::Corrupt {
+        path: path.to_owned(),
+        found: found.to_owned(),
+        advice: format!(
+            "nothing was changed or deleted; stop this service, copy {0} and {0}-wal away, then put a backup in \
+             their place, or save what can be read with `sqlite3 {0} .recover`",
+            path.display()
+        ),
+    }
+}
+
+fn failed(doing: String, found: impl std::fmt::Display) -> StoreError {
+    StoreError::Failed { doing, found: found.to_string() }
+}

@@ -1,0 +1,6 @@
+//! Who hears of which change.
+
+pub mod committed;
+pub mod hub;
+pub mod outbox;
+mod ring;
