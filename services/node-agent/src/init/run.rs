@@ -82,7 +82,7 @@ async fn run(arguments: &[String]) -> std::io::Result<()> {
 
 /// The agent is this binary; its output is the container's.
 fn start(arguments: &[String]) -> std::io::Result<Pid> {
-    let child = Command::new("/proc/self/exe")
+    let child = Command::new(std::env::current_exe()?)
         .arg("serve")
         .args(arguments)
         .stdin(Stdio::inherit())

@@ -36,6 +36,9 @@ impl Netlink {
 
     /// A dummy interface that is up and holds `address`; where the kernel has none, `lo` takes the address.
     pub async fn ensure_dummy(&self, name: &str, address: Ipv4Addr) -> Result<(), Error> {
+        if let Some(holder) = self.holder(address).await? {
+            return self.up(holder.index, name).await;
+        }
         let interface = match self.interface(name).await? {
             Some(interface) => interface,
             None => {

@@ -266,6 +266,12 @@ fn destination(message: &NeighbourMessage) -> Option<Ipv4Addr> {
         .iter()
         .find_map(|attribute| match attribute {
             NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => Some(*address),
+            // The forwarding database's family is "bridge", which says nothing about the address.
+            NeighbourAttribute::Destination(NeighbourAddress::Other(bytes)) => {
+                <[u8; 4]>::try_from(bytes.as_slice())
+                    .ok()
+                    .map(Ipv4Addr::from)
+            }
             _ => None,
         })
 }

@@ -1,0 +1,34 @@
+//! The kernel's side of the node's network, each test in a network namespace of its own.
+
+mod balancer;
+mod dns;
+mod overlay;
+
+use nix::sched::{CloneFlags, unshare};
+use std::future::Future;
+
+/// Runs `test` in a new network namespace with `lo` up; says SKIP where that isn't allowed.
+fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
+    let thread = std::thread::spawn(move || {
+        if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
+            println!("SKIP a network namespace can't be made here: {error}");
+            return;
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            up("lo").await;
+            test().await;
+        });
+    });
+    thread.join().unwrap();
+}
+
+async fn up(name: &str) {
+    let (connection, handle, _) = rtnetlink::new_connection().unwrap();
+    tokio::spawn(connection);
+    let change = rtnetlink::LinkUnspec::new_with_name(name).up().build();
+    handle.link().set(change).execute().await.unwrap();
+}
