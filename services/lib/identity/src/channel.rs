@@ -185,10 +185,8 @@ pub(crate) async fn connect(
             .connect(server_name(address), stream)
             .await
             .map_err(|e| {
-                std::io::Error::new(
-                    e.kind(),
-                    format!("{target}: {}", tls::explain(&e, dial.life)),
-                )
+                let reason = tls::explain(&e, dial.life);
+                std::io::Error::new(e.kind(), format!("TLS with {target}: {reason}"))
             });
     }
     Err(failure)

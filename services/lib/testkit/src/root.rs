@@ -132,12 +132,21 @@ impl Root {
         let key = KeyPair::generate().expect("a key");
         let public = rcgen::SubjectPublicKeyInfo::from_der(&key.public_key_spki_der())
             .expect("a public key");
+        Credentials::new(vec![self.sign_key(wish, &public)], key).expect("credentials")
+    }
+
+    /// Grants a wish for somebody else's key.
+    pub fn sign_key(
+        &self,
+        wish: Wish,
+        key: &rcgen::SubjectPublicKeyInfo,
+    ) -> CertificateDer<'static> {
         let issuer = &self.authorities[&wish.authority].issuer;
-        let certificate = wish
-            .params()
-            .signed_by(&public, issuer)
-            .expect("a certificate");
-        Credentials::new(vec![certificate.der().clone()], key).expect("credentials")
+        wish.params()
+            .signed_by(key, issuer)
+            .expect("a certificate")
+            .der()
+            .clone()
     }
 
     /// Certificate and key of one authority, for tests that run an issuer of their own.

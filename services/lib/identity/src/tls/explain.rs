@@ -26,10 +26,11 @@ pub(crate) fn explain(
             *not_before,
             *time,
         ),
-        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-            "the peer's certificate comes from an authority that this cluster doesn't trust"
-                .to_owned()
-        }
+        // A bad signature is what an authority of the same name but another key looks like.
+        Some(Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        )) => "the peer's certificate comes from an authority that this cluster doesn't trust"
+            .to_owned(),
         Some(Error::AlertReceived(AlertDescription::CertificateExpired)) => {
             let now = SystemTime::now();
             let life = own_life.map_or_else(String::new, |(from, to)| {
@@ -44,7 +45,7 @@ pub(crate) fn explain(
         Some(Error::AlertReceived(AlertDescription::CertificateRequired)) => {
             "the peer demands a client certificate".to_owned()
         }
-        Some(error) => format!("TLS: {error}"),
+        Some(error) => error.to_string(),
         None => error.to_string(),
     }
 }
