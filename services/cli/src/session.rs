@@ -16,6 +16,8 @@ use tonic::{Response, Status};
 
 const ADMIN: &str = "admin.json";
 const ADMIN_LOCK: &str = "admin.lock";
+/// A list of twenty thousand certificates fits.
+const MAX_ANSWER: usize = 32 << 20;
 const RPC_DEADLINE: Duration = Duration::from_secs(20);
 
 /// The administrator of one cluster on this machine.
@@ -196,7 +198,7 @@ fn connect(server: &str, admin: Admin) -> Result<Connected, Error> {
     let (_, trust) = watch::channel(Arc::new(trust));
     let mesh = Mesh::from_parts(Identity::Admin, credentials, trust);
     let channel = mesh.channel(server, Peer::Service(ServiceName::Supervisor));
-    let client = AdminClient::new(channel);
+    let client = AdminClient::new(channel).max_decoding_message_size(MAX_ANSWER);
     Ok(Connected {
         admin,
         proven: false,
