@@ -14,7 +14,6 @@
 //! # }
 //! ```
 
-mod backoff;
 mod output;
 mod process;
 mod reaper;

@@ -1,11 +1,12 @@
 //! The task that keeps one process running.
 
+use sextant_kit::backoff::Backoff;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::sleep,
 };
 
-use super::{Signal, Spec, State, Status, backoff::Pauses, process::Process};
+use super::{Signal, Spec, State, Status, process::Process};
 
 /// What a [`super::Child`] asks.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ pub(super) struct Supervisor {
     spec: Spec,
     queue: mpsc::Receiver<Command>,
     status: watch::Sender<Status>,
-    pauses: Pauses,
+    pauses: Backoff,
     /// Who waits until a replacement was started.
     replaced: Option<oneshot::Sender<()>>,
 }
@@ -39,7 +40,7 @@ impl Supervisor {
         queue: mpsc::Receiver<Command>,
         status: watch::Sender<Status>,
     ) -> Self {
-        let pauses = Pauses::new(spec.restart_base, spec.restart_max);
+        let pauses = Backoff::new(spec.restart_base, spec.restart_max);
         Self {
             spec,
             queue,
@@ -118,7 +119,7 @@ impl Supervisor {
     }
 
     async fn pause(&mut self, reason: String) -> Next {
-        let pause = self.pauses.next(rand::random());
+        let pause = self.pauses.next();
         tracing::warn!(
             child = self.spec.name,
             reason,
@@ -153,7 +154,7 @@ impl Supervisor {
     }
 
     fn replace(&mut self, spec: Spec, done: oneshot::Sender<()>) -> Next {
-        self.pauses = Pauses::new(spec.restart_base, spec.restart_max);
+        self.pauses = Backoff::new(spec.restart_base, spec.restart_max);
         self.spec = spec;
         self.replaced = Some(done);
         Next::Start

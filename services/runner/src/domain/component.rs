@@ -97,10 +97,10 @@ pub(crate) const BUNDLES: [(Authority, &str); 4] = [
 
 /// The port in `--secure-port=<port>`, the last one counts as with upstream's own parser.
 pub(crate) fn secure_port(arguments: &[String]) -> Option<u16> {
-    let values = arguments
+    let mut values = arguments
         .iter()
         .filter_map(|argument| argument.strip_prefix("--secure-port="));
-    values.last()?.parse().ok()
+    values.next_back()?.parse().ok()
 }
 
 #[cfg(test)]
