@@ -25,6 +25,9 @@ use crate::{
     store::{CertAuthoritySeal, EtcdKv, Kv, Seal, Secrets, Tokens},
 };
 
+/// The least that kube-apiserver accepts as the longest life of a token, in seconds.
+const SHORTEST_MAX: i64 = 600;
+
 /// `token-service`.
 #[derive(Debug)]
 pub struct TokenService;
@@ -44,6 +47,11 @@ impl Service for TokenService {
 }
 
 async fn start(config: Config, listener: TcpListener, ctx: &Context) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        config.max_service_account_token_seconds >= SHORTEST_MAX,
+        "max_service_account_token_seconds is {}: kube-apiserver needs at least {SHORTEST_MAX}",
+        config.max_service_account_token_seconds
+    );
     let identity = Identity::from(ServiceName::TokenService);
     let mesh = Mesh::enroll(&config.enroll, identity, ctx).await?;
     let kv = EtcdKv::new(mesh.datastore_client(&config.datastore, ctx).await?);
