@@ -33,7 +33,9 @@ pub fn build(profile: &str) -> Result<PathBuf> {
             "--target",
             TARGET,
             "--bins",
+            "--target-dir",
         ])
+        .arg(target_dir())
         .args(
             PROGRAMS
                 .iter()
