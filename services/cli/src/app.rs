@@ -47,27 +47,12 @@ pub struct Host<'a> {
 /// # Errors
 /// See [`Error`], which knows the other exit codes.
 pub fn run(cli: Cli, host: Host<'_>) -> Result<u8, Error> {
-    let Cli { global, command } = cli;
-    match command {
-        Command::Completion { shell } => {
-            let mut grammar = Cli::command();
-            clap_complete::generate(shell, &mut grammar, "sextant", host.out);
-            Ok(0)
-        }
-        Command::Version { cluster: false } => Run { global, host }.show(&VersionView::new(None)),
-        Command::Credential => Run { global, host }.credential(),
-        command => {
-            let runtime = runtime()?;
-            runtime.block_on(Run { global, host }.command(command))
-        }
-    }
-}
-
-fn runtime() -> Result<tokio::runtime::Runtime, Error> {
-    let built = tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build();
-    built.map_err(Error::output)
+        .build()
+        .map_err(Error::output)?;
+    let Cli { global, command } = cli;
+    runtime.block_on(Run { global, host }.command(command))
 }
 
 struct Run<'a> {
@@ -77,52 +62,79 @@ struct Run<'a> {
 
 impl Run<'_> {
     async fn command(mut self, command: Command) -> Result<u8, Error> {
-        let mut session = self.session()?;
         match command {
-            Command::Status => self.status(&mut session).await,
-            Command::Kubeconfig(wanted) => self.kubeconfig(&mut session, wanted).await,
-            Command::Token(Token::Create(wanted)) => self.create_token(&mut session, wanted).await,
-            Command::Token(Token::List) => {
-                let found = session
-                    .ask(async |c| c.list_tokens(ListTokensRequest {}).await)
+            Command::Status => self.status().await,
+            Command::Token(command) => self.token(command).await,
+            Command::Kubeconfig(wanted) => self.kubeconfig(wanted).await,
+            Command::Credential => self.credential().await,
+            Command::Certificate(Certificate::Check { all }) => self.check_certificates(all).await,
+            Command::Node(command) => self.node(command).await,
+            Command::Version { cluster } => self.version(cluster).await,
+            Command::Completion { shell } => {
+                // Into memory first: the generator doesn't bear a reader that goes away.
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Cli::command(), "sextant", &mut script);
+                self.host.out.write_all(&script).map_err(Error::output)?;
+                Ok(0)
+            }
+        }
+    }
+
+    async fn token(&mut self, command: Token) -> Result<u8, Error> {
+        match command {
+            Token::Create(wanted) => self.create_token(wanted).await,
+            Token::List => {
+                let asked = ListTokensRequest {};
+                let found = self
+                    .session()?
+                    .ask(async |c| c.list_tokens(asked).await)
                     .await?;
                 self.show(&TokensView::from(found))
             }
-            Command::Token(Token::Revoke { id }) => {
-                let wanted = RevokeTokenRequest { id: id.clone() };
+            Token::Revoke { id } => {
+                let asked = RevokeTokenRequest { id: id.clone() };
+                let mut session = self.session()?;
                 session
-                    .ask(async |c| c.revoke_token(wanted.clone()).await)
+                    .ask(async |c| c.revoke_token(asked.clone()).await)
                     .await?;
                 self.show(&RevokedToken { revoked: id })
             }
-            Command::Node(Node::List) => {
+        }
+    }
+
+    async fn node(&mut self, command: Node) -> Result<u8, Error> {
+        let mut session = self.session()?;
+        match command {
+            Node::List => {
                 let found = session
                     .ask(async |c| c.list_nodes(ListNodesRequest {}).await)
                     .await?;
                 self.show(&NodesView::from(found))
             }
-            Command::Node(Node::Remove { name }) => {
-                let wanted = RemoveNodeRequest { name: name.clone() };
+            Node::Remove { name } => {
+                let asked = RemoveNodeRequest { name: name.clone() };
                 session
-                    .ask(async |c| c.remove_node(wanted.clone()).await)
+                    .ask(async |c| c.remove_node(asked.clone()).await)
                     .await?;
                 self.show(&RemovedNode { removed: name })
             }
-            Command::Certificate(Certificate::Check { all }) => {
-                self.check_certificates(&mut session, all).await
-            }
-            Command::Version { .. } => {
-                let status = session
-                    .ask(async |c| c.status(StatusRequest {}).await)
-                    .await?;
-                self.show(&VersionView::new(Some(status)))
-            }
-            // These two need no runtime: see `run`.
-            Command::Credential | Command::Completion { .. } => Ok(0),
         }
     }
 
-    async fn status(&mut self, session: &mut Session) -> Result<u8, Error> {
+    async fn version(&mut self, cluster: bool) -> Result<u8, Error> {
+        let status = match cluster {
+            true => Some(
+                self.session()?
+                    .ask(async |c| c.status(StatusRequest {}).await)
+                    .await?,
+            ),
+            false => None,
+        };
+        self.show(&VersionView::new(status))
+    }
+
+    async fn status(&mut self) -> Result<u8, Error> {
+        let mut session = self.session()?;
         let status = session
             .ask(async |c| c.status(StatusRequest {}).await)
             .await?;
@@ -134,11 +146,8 @@ impl Run<'_> {
         Ok(if view.is_ready() { 0 } else { NOT_READY })
     }
 
-    async fn create_token(
-        &mut self,
-        session: &mut Session,
-        wanted: TokenCreate,
-    ) -> Result<u8, Error> {
+    async fn create_token(&mut self, wanted: TokenCreate) -> Result<u8, Error> {
+        let mut session = self.session()?;
         let asked = token::request(&wanted);
         let made = session
             .ask(async |c| c.create_token(asked.clone()).await)
@@ -151,7 +160,8 @@ impl Run<'_> {
         self.show(&view)
     }
 
-    async fn check_certificates(&mut self, session: &mut Session, all: bool) -> Result<u8, Error> {
+    async fn check_certificates(&mut self, all: bool) -> Result<u8, Error> {
+        let mut session = self.session()?;
         let asked = ListCertificatesRequest {};
         let found = session
             .ask(async |c| c.list_certificates(asked).await)
@@ -170,11 +180,12 @@ impl Run<'_> {
         }
     }
 
-    async fn kubeconfig(&mut self, session: &mut Session, wanted: Kubeconfig) -> Result<u8, Error> {
+    async fn kubeconfig(&mut self, wanted: Kubeconfig) -> Result<u8, Error> {
+        let mut session = self.session()?;
         let asked = KubeAccessRequest {};
         let access = session.ask(async |c| c.kube_access(asked).await).await?;
         let user = if wanted.fixed {
-            User::Static(issue(session, wanted.ttl).await?)
+            User::Static(issue(&mut session, wanted.ttl).await?)
         } else {
             User::exec(&self.host.program, &self.global)
         };
@@ -195,11 +206,11 @@ impl Run<'_> {
     }
 
     /// Answers kubectl from the cache, and asks the cluster only when half of the certificate's life is over.
-    fn credential(mut self) -> Result<u8, Error> {
+    async fn credential(&mut self) -> Result<u8, Error> {
         let state = self.state()?;
         let pair = match fresh(&state, self.host.now)? {
             Some(pair) => pair,
-            None => runtime()?.block_on(self.renewed(&state))?,
+            None => self.renewed(&state).await?,
         };
         let answer = credential::exec_credential(&pair)?;
         self.host
@@ -209,7 +220,7 @@ impl Run<'_> {
         Ok(0)
     }
 
-    async fn renewed(&mut self, state: &State) -> Result<Pair, Error> {
+    async fn renewed(&self, state: &State) -> Result<Pair, Error> {
         let _lock = state.lock(credential::LOCK)?;
         if let Some(pair) = fresh(state, self.host.now)? {
             return Ok(pair);
