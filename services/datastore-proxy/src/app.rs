@@ -1,4 +1,4 @@
-//! Opens the store, binds, serves.
+//! Putting the parts together: open, bind, run.
 
 use crate::config::{Config, Endpoint};
 use crate::engine::Engine;
@@ -7,17 +7,24 @@ use crate::grpc::{self, Services};
 use crate::metrics::Metrics;
 use crate::store::sqlite::Claim;
 use crate::store::{Opened, StoreError};
-use sextant_kit::{Context, Service, Task, net};
+use sextant_identity::{Identity, Leaf, Limits, Mesh, ServerTls, ServiceName};
+use sextant_kit::cli::Flag;
+use sextant_kit::telemetry::rpc;
+use sextant_kit::{Context, Drain, Service, Task, net};
+use sextant_proto::certauthority::Profile;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::service::Routes;
 use tonic::transport::Server;
 
 /// How often a store that another process holds is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// datastore-proxy.
+/// The service.
 pub struct App;
 
 impl Service for App {
@@ -25,72 +32,136 @@ impl Service for App {
     type Config = Config;
 
     async fn run(config: Config, ctx: Context) -> anyhow::Result<()> {
-        match Bound::new(&config, &ctx).await? {
-            Some(bound) => Ok(bound.run().await?),
+        let drain = ctx.drain.clone();
+        match drain.run(Bound::bind(config, ctx)).await {
+            Some(bound) => Ok(bound?.run().await?),
             None => Ok(()),
         }
     }
+
+    fn flags() -> &'static [Flag] {
+        &[
+            Flag {
+                name: "endpoint",
+                path: "endpoint",
+                help: "Where the data is: sqlite:///absolute/path/state.db",
+                is_switch: false,
+            },
+            Flag {
+                name: "listen",
+                path: "listen",
+                help: "Where etcd clients are served",
+                is_switch: false,
+            },
+            Flag {
+                name: "insecure-loopback",
+                path: "insecure_loopback",
+                help: "Serve without TLS and authorization, on a loopback address",
+                is_switch: true,
+            },
+        ]
+    }
 }
 
-/// Everything that can fail at the start has not.
+/// A datastore-proxy whose store is open and whose listener is bound.
 pub struct Bound {
     listener: TcpListener,
+    /// `None`: plaintext on loopback.
+    tls: Option<ServerTls>,
     services: Services,
     ready: Task,
 }
 
 impl Bound {
-    /// Opens the store and binds; `None` when drained before that.
-    pub async fn new(config: &Config, ctx: &Context) -> anyhow::Result<Option<Self>> {
+    /// Opens the store and gets a certificate. Waits, and says so on `/readyz`, while another process has the
+    /// store or cert-authority doesn't answer.
+    pub async fn bind(config: Config, ctx: Context) -> anyhow::Result<Self> {
         if config.insecure_loopback && !config.listen.ip().is_loopback() {
             return Err(Error::NotLoopback(config.listen).into());
         }
         let Endpoint::Sqlite(path) = config.endpoint()?;
+        let listener = net::bind(config.listen).await?;
         let ready = ctx.readiness.task("datastore");
-        let Some(claim) = ctx.drain.run(claim(path, &ready)).await else { return Ok(None) };
-        let claim = claim?;
+        let claim = claim(path, &ready).await?;
         ready.waiting("opening the database");
         let opened = open(claim).await?;
-        let metrics = Metrics::new(&ctx.metrics);
-        let engine = Engine::start(opened, metrics, &ctx.drain)?;
-        let listener = net::bind(config.listen).await?;
+        let tls = if config.insecure_loopback { None } else { Some(tls(&config, &ctx).await?) };
+        Self::with_store(&config, &ctx, opened, listener, tls, ready)
+    }
+
+    /// The rest of [`bind`](Self::bind), for tests with certificates of their own.
+    pub fn with_store(
+        config: &Config,
+        ctx: &Context,
+        opened: Opened,
+        listener: TcpListener,
+        tls: Option<ServerTls>,
+        ready: Task,
+    ) -> anyhow::Result<Self> {
+        let engine = Engine::start(opened, Metrics::new(&ctx.metrics), &ctx.drain)?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let services = Services {
             engine,
             progress: Duration::from_secs(config.watch_progress_seconds.max(1)),
             drain: ctx.drain.clone(),
-            trusts_loopback: config.insecure_loopback,
-            client_url: format!("http://{}", listener.local_addr()?),
+            trusts_loopback: tls.is_none(),
+            client_url: format!("{scheme}://{}", listener.local_addr()?),
         };
-        Ok(Some(Self { listener, services, ready }))
+        Ok(Self { listener, tls, services, ready })
     }
 
     /// Where it serves.
-    pub fn address(&self) -> std::io::Result<std::net::SocketAddr> {
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
     /// Serves until drained.
     pub async fn run(self) -> Result<(), Error> {
-        let Self { listener, services, ready } = self;
-        let address = listener.local_addr().map_err(|error| Error::Serve {
-            address: ([0, 0, 0, 0], 0).into(),
-            found: error.to_string(),
-        })?;
+        let Self { listener, tls, services, ready } = self;
         let drain = services.drain.clone();
-        let routes = grpc::routes(&services).await;
+        let routes = grpc::routes(services).await;
         ready.ready();
-        tracing::info!(%address, "serving etcd clients without TLS, on this machine alone");
-        Server::builder()
-            .tcp_nodelay(true)
-            .initial_stream_window_size(1 << 20)
-            .initial_connection_window_size(4 << 20)
-            // API servers give up many requests at once; that is no attack.
-            .http2_max_pending_accept_reset_streams(Some(1024))
-            .add_routes(routes)
-            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), drain.signaled())
-            .await
-            .map_err(|error| Error::Serve { address, found: error.to_string() })
+        match tls {
+            None => plaintext(listener, routes, drain).await,
+            Some(tls) => {
+                // Who may do what depends on keys, so it is decided in the handlers.
+                let pass = |_: &str, _: Option<&Identity>| Ok(());
+                let limits = Limits::default();
+                let served = sextant_identity::serve_grpc_with(
+                    listener,
+                    tls,
+                    routes,
+                    Arc::new(pass),
+                    limits,
+                    drain,
+                );
+                Ok(served.await?)
+            }
+        }
     }
+}
+
+async fn plaintext(listener: TcpListener, routes: Routes, drain: Drain) -> Result<(), Error> {
+    tracing::warn!("serving without TLS: whoever has an account on this machine may do everything");
+    let app = routes.prepare().into_axum_router().layer(axum::middleware::from_fn(rpc::observe));
+    Server::builder()
+        .tcp_nodelay(true)
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(4 << 20)
+        .max_frame_size(64 << 10)
+        // API servers give up many requests at once; that is no attack.
+        .http2_max_pending_accept_reset_streams(Some(1024))
+        .add_routes(Routes::from(app))
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), drain.signaled())
+        .await
+        .map_err(|error| Error::Serve(error.to_string()))
+}
+
+async fn tls(config: &Config, ctx: &Context) -> Result<ServerTls, Error> {
+    let identity = Identity::Service(ServiceName::DatastoreProxy);
+    let mesh = Mesh::enroll(&config.enroll, identity, ctx).await?;
+    let leaf = Leaf::obtain(&mesh, Profile::DatastoreServer, ctx).await?;
+    Ok(mesh.datastore_server_tls(&leaf))
 }
 
 /// Waits for the store's lock, and says so while another process has it.
@@ -110,4 +181,3 @@ async fn open(claim: Claim) -> Result<Opened, StoreError> {
         Err(StoreError::Failed { doing: "opening the store".into(), found: error.to_string() })
     })
 }
-

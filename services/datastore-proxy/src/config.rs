@@ -3,6 +3,7 @@
 use crate::error::Error;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sextant_identity::EnrollConfig;
 use sextant_kit::config::{Common, HasCommon};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -17,6 +18,8 @@ pub struct Config {
     pub endpoint: String,
     /// Where etcd clients are served.
     pub listen: SocketAddr,
+    /// How to get a certificate.
+    pub enroll: EnrollConfig,
     /// Serve without TLS and without authorization, for one machine alone; `listen` must be a loopback address.
     pub insecure_loopback: bool,
     /// How often a watch that asked for it hears how far the store is, in seconds.
@@ -29,6 +32,7 @@ impl Default for Config {
             common: Common::default(),
             endpoint: "sqlite:///var/lib/sextant/state.db".to_owned(),
             listen: (Ipv4Addr::UNSPECIFIED, 2379).into(),
+            enroll: EnrollConfig::default(),
             insecure_loopback: false,
             watch_progress_seconds: 5,
         }

@@ -12,19 +12,17 @@ pub enum Error {
         "endpoint {0:?} isn't known: write sqlite:///path/to/state.db, with an absolute path"
     )]
     Endpoint(String),
+    /// No certificate, or no TLS with it.
+    #[error(transparent)]
+    Identity(#[from] sextant_identity::Error),
     /// Plaintext is asked for on an address that others can reach.
     #[error(
         "insecure_loopback serves without TLS, so it needs a loopback address: listen is {0}, write 127.0.0.1:2379"
     )]
     NotLoopback(SocketAddr),
     /// The listener failed.
-    #[error("serving on {address}: {found}")]
-    Serve {
-        /// Where.
-        address: SocketAddr,
-        /// What was found.
-        found: String,
-    },
+    #[error("serving etcd clients: {0}")]
+    Serve(String),
     /// The store can't be opened.
     #[error(transparent)]
     Store(#[from] StoreError),

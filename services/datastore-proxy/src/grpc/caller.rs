@@ -2,6 +2,7 @@
 
 use super::Services;
 use crate::domain::authz::{Call, Caller};
+use sextant_identity::{Identity, peer};
 use tonic::{Request, Status};
 
 impl Services {
@@ -12,10 +13,18 @@ impl Services {
         Ok(caller)
     }
 
-    fn identify<T>(&self, _request: &Request<T>) -> Result<Caller, Status> {
+    fn identify<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
         if self.trusts_loopback {
             return Ok(Caller::local());
         }
-        Err(Status::unauthenticated("this connection brought no client certificate"))
+        match peer::identity(request.extensions()) {
+            Some(Identity::Admin) => Ok(Caller::named("admin")),
+            Some(Identity::Service(name)) => Ok(Caller::named(name.as_str())),
+            // Prefixed, so that no node can take a service's name.
+            Some(Identity::Node(name)) => Ok(Caller::named(&format!("node/{}", name.as_str()))),
+            None => Err(Status::unauthenticated(
+                "this connection showed no client certificate of the datastore authority",
+            )),
+        }
     }
 }

@@ -20,7 +20,6 @@ impl Cluster {
 
 #[tonic::async_trait]
 impl pb::cluster_server::Cluster for Cluster {
-    #[tracing::instrument(name = "etcd.member_list", skip_all, err(level = "debug"))]
     async fn member_list(
         &self,
         request: Request<pb::MemberListRequest>,

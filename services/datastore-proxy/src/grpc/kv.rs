@@ -75,7 +75,6 @@ impl Kv {
 
 #[tonic::async_trait]
 impl pb::kv_server::Kv for Kv {
-    #[tracing::instrument(name = "etcd.range", skip_all, err(level = "debug"))]
     async fn range(
         &self,
         request: Request<pb::RangeRequest>,
@@ -89,7 +88,6 @@ impl pb::kv_server::Kv for Kv {
 
     type RangeStreamStream = ReceiverStream<Result<pb::RangeStreamResponse, Status>>;
 
-    #[tracing::instrument(name = "etcd.range_stream", skip_all, err(level = "debug"))]
     async fn range_stream(
         &self,
         request: Request<pb::RangeRequest>,
@@ -114,7 +112,6 @@ impl pb::kv_server::Kv for Kv {
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
-    #[tracing::instrument(name = "etcd.put", skip_all, err(level = "debug"))]
     async fn put(
         &self,
         request: Request<pb::PutRequest>,
@@ -133,7 +130,6 @@ impl pb::kv_server::Kv for Kv {
         }
     }
 
-    #[tracing::instrument(name = "etcd.delete_range", skip_all, err(level = "debug"))]
     async fn delete_range(
         &self,
         request: Request<pb::DeleteRangeRequest>,
@@ -152,7 +148,6 @@ impl pb::kv_server::Kv for Kv {
         }
     }
 
-    #[tracing::instrument(name = "etcd.txn", skip_all, err(level = "debug"))]
     async fn txn(
         &self,
         request: Request<pb::TxnRequest>,
@@ -164,7 +159,6 @@ impl pb::kv_server::Kv for Kv {
         Ok(Response::new(convert::txn_response(answer, &|revision| self.0.header(revision))))
     }
 
-    #[tracing::instrument(name = "etcd.compact", skip_all, err(level = "debug"))]
     async fn compact(
         &self,
         request: Request<pb::CompactionRequest>,

@@ -26,7 +26,6 @@ impl Leases {
 
 #[tonic::async_trait]
 impl pb::lease_server::Lease for Leases {
-    #[tracing::instrument(name = "etcd.lease_grant", skip_all, err(level = "debug"))]
     async fn lease_grant(
         &self,
         request: Request<pb::LeaseGrantRequest>,
@@ -43,7 +42,6 @@ impl pb::lease_server::Lease for Leases {
         }
     }
 
-    #[tracing::instrument(name = "etcd.lease_revoke", skip_all, err(level = "debug"))]
     async fn lease_revoke(
         &self,
         request: Request<pb::LeaseRevokeRequest>,
@@ -83,7 +81,6 @@ impl pb::lease_server::Lease for Leases {
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
-    #[tracing::instrument(name = "etcd.lease_time_to_live", skip_all, err(level = "debug"))]
     async fn lease_time_to_live(
         &self,
         request: Request<pb::LeaseTimeToLiveRequest>,
@@ -110,7 +107,6 @@ impl pb::lease_server::Lease for Leases {
         Ok(Response::new(response))
     }
 
-    #[tracing::instrument(name = "etcd.lease_leases", skip_all, err(level = "debug"))]
     async fn lease_leases(
         &self,
         request: Request<pb::LeaseLeasesRequest>,

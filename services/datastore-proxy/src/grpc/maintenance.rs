@@ -22,7 +22,6 @@ impl Maintenance {
 
 #[tonic::async_trait]
 impl pb::maintenance_server::Maintenance for Maintenance {
-    #[tracing::instrument(name = "etcd.status", skip_all, err(level = "debug"))]
     async fn status(
         &self,
         request: Request<pb::StatusRequest>,

@@ -40,7 +40,7 @@ pub struct Services {
 }
 
 /// All services.
-pub async fn routes(services: &Services) -> Routes {
+pub async fn routes(services: Services) -> Routes {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status("", tonic_health::ServingStatus::Serving).await;
     Routes::new(health_service)
@@ -53,5 +53,5 @@ pub async fn routes(services: &Services) -> Routes {
         )
         .add_service(LeaseServer::new(lease::Leases(services.clone())))
         .add_service(MaintenanceServer::new(maintenance::Maintenance(services.clone())))
-        .add_service(ClusterServer::new(cluster::Cluster(services.clone())))
+        .add_service(ClusterServer::new(cluster::Cluster(services)))
 }

@@ -19,6 +19,35 @@ pub struct Command {
     pub run: fn(&ArgMatches, &Sources) -> ExitCode,
 }
 
+/// A setting that has a flag of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Flag {
+    /// `endpoint` for `--endpoint`.
+    pub name: &'static str,
+    /// The setting, as `--set` names it.
+    pub path: &'static str,
+    /// What it is.
+    pub help: &'static str,
+    /// Whether the flag takes no value and stands for `true`.
+    pub is_switch: bool,
+}
+
+impl Flag {
+    fn arg(&self) -> Arg {
+        let arg = Arg::new(self.name).long(self.name).global(true).help(self.help);
+        if self.is_switch { arg.action(ArgAction::SetTrue) } else { arg.value_name("VALUE") }
+    }
+
+    /// `path=value`, if it was given.
+    fn setting(&self, matches: &ArgMatches) -> Option<String> {
+        let path = self.path;
+        if self.is_switch {
+            return matches.get_flag(self.name).then(|| format!("{path}=true"));
+        }
+        matches.get_one::<String>(self.name).map(|value| format!("{path}={value}"))
+    }
+}
+
 /// The whole of a service's `main`.
 pub fn main<S: Service>() -> ExitCode {
     main_with::<S>(S::commands())
@@ -27,13 +56,13 @@ pub fn main<S: Service>() -> ExitCode {
 /// [`main`] with subcommands from elsewhere than [`Service::commands`].
 pub fn main_with<S: Service>(extra: Vec<Command>) -> ExitCode {
     let matches = command::<S>(&extra).get_matches();
+    let set = matches.get_many::<String>("set").unwrap_or_default();
+    let flags = S::flags()
+        .iter()
+        .filter_map(|flag| flag.setting(&matches));
     let sources = Sources::of_process(
         matches.get_one::<PathBuf>("config").cloned(),
-        matches
-            .get_many::<String>("set")
-            .unwrap_or_default()
-            .cloned()
-            .collect(),
+        set.cloned().chain(flags).collect(),
     );
     if let Some((name, matches)) = matches.subcommand()
         && let Some(command) = extra.iter().find(|command| command.clap.get_name() == name)
@@ -182,6 +211,7 @@ fn command<S: Service>(extra: &[Command]) -> clap::Command {
             clap::Command::new("healthcheck").about("Asks the running service whether it is ready"),
         )
         .subcommands(extra.iter().map(|command| command.clap.clone()))
+        .args(S::flags().iter().map(Flag::arg))
 }
 
 fn fail(error: &dyn std::fmt::Display) -> ExitCode {

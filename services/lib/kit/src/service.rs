@@ -1,6 +1,6 @@
 //! The shape of a service and what it is given to run with.
 
-use crate::cli::Command;
+use crate::cli::{Command, Flag};
 use crate::config::HasCommon;
 use crate::drain::{Drain, DrainTrigger};
 use crate::metrics::Metrics;
@@ -27,6 +27,11 @@ pub trait Service {
     /// Subcommands beside `serve` and `healthcheck`.
     fn commands() -> Vec<Command> {
         Vec::new()
+    }
+
+    /// Settings that have a flag of their own, beside `--set`.
+    fn flags() -> &'static [Flag] {
+        &[]
     }
 }
 
