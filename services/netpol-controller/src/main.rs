@@ -1,2 +1,5 @@
 //! Starts the service.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    sextant_kit::main::<netpol_controller::app::App>()
+}
