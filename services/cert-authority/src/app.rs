@@ -2,6 +2,7 @@
 
 mod keep;
 
+use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::enrolment::EnrolmentTokens;
@@ -66,8 +67,14 @@ impl Bound {
         keep::clock(keyring.valid_from(), clock.clone(), &ctx).await;
 
         let log = open_log(&config).await?;
-        let metrics = Metrics::new(&ctx.metrics);
-        let issuer = Issuer::new(Arc::clone(&keyring), policy, log, clock.clone(), metrics);
+        let audit = Audit::new(Metrics::new(&ctx.metrics));
+        let issuer = Issuer::new(
+            Arc::clone(&keyring),
+            policy,
+            log,
+            clock.clone(),
+            audit.clone(),
+        );
         let (trust_sender, trust) = watch::channel(Arc::new(trust_bundle(&keyring)));
         let credentials =
             keep::own_certificate(issuer.clone(), clock.clone(), &ctx, trust_sender).await?;
@@ -78,23 +85,20 @@ impl Bound {
         );
 
         let tokens = EnrolmentTokens::new(&keyring.enrolment_key, keyring.trust_domain.clone());
-        for (name, identity) in identities {
-            let volume = Volume::new(&config.enrolment.folder, &name, identity);
-            let anchor = trust.borrow().mesh_pem();
+        let volumes = identities.into_iter().map(|(name, identity)| {
             let task = ctx.readiness.task(format!("enrolment volume {name}"));
-            let life = config.enrolment.life_seconds;
-            keep::enrolment(
-                volume,
-                tokens.clone(),
-                anchor,
-                life,
-                clock.clone(),
-                task,
-                &ctx,
-            );
-        }
+            (Volume::new(&config.enrolment.folder, &name, identity), task)
+        });
+        let enrolment = keep::Enrolment {
+            volumes: volumes.collect(),
+            tokens: tokens.clone(),
+            anchor: trust.borrow().mesh_pem(),
+            life: config.enrolment.life_seconds,
+        };
+        ctx.drain.spawn(enrolment.keep(clock.clone()));
         let certificates = Certificates {
-            issuer: issuer.clone(),
+            issuer,
+            audit: audit.clone(),
             tokens,
             attempts: Mutex::new(Attempts::new(rate(&config), Instant::now())),
             bootstrap: Arc::new(Bootstrap::open(&config.state_folder)?),
@@ -106,8 +110,8 @@ impl Bound {
         let kms = KeyEncryption::new(keyring.key_encryption_key.clone());
         let routes = grpc::routes(
             certificates,
-            Sealing::new(sealer, issuer.clone()),
-            Kms::new(kms, issuer),
+            Sealing::new(sealer, audit.clone()),
+            Kms::new(kms, audit),
         );
         Ok(Self {
             listener,

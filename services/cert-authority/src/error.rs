@@ -1,8 +1,8 @@
 //! What can go wrong, with a stable code each.
 
 use crate::domain::csr::CsrError;
+use crate::domain::denied::Denied;
 use crate::domain::enrolment::TokenError;
-use crate::domain::template::{DenialReason, Denied};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -47,6 +47,9 @@ pub enum Error {
     /// The enrolment token is no good.
     #[error(transparent)]
     EnrolmentToken(#[from] TokenError),
+    /// An identity's private volume isn't there.
+    #[error("{} is not there: mount the identity's private volume, or take the identity out of enrolment.identities", .0.display())]
+    EnrolmentVolume(PathBuf),
     /// A file or folder could not be used.
     #[error("{action} {}: {source}", path.display())]
     File {
@@ -217,6 +220,7 @@ impl Error {
             Self::EnrolmentToken(TokenError::Expired) => "enrolment_token_expired",
             Self::EnrolmentToken(TokenError::Forged) => "enrolment_token_forged",
             Self::EnrolmentToken(TokenError::Malformed) => "enrolment_token_malformed",
+            Self::EnrolmentVolume(_) => "enrolment_volume",
             Self::File { .. } => "file",
             Self::Identity(_) => "identity",
             Self::Keyring(_) => "keyring",
@@ -233,21 +237,6 @@ impl Error {
             Self::Stopping => "stopping",
             Self::TooLong { .. } => "too_long",
             Self::TooManyAttempts { .. } => "too_many_attempts",
-        }
-    }
-}
-
-impl DenialReason {
-    /// Stable name, for metrics and logs.
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::BootstrapComplete => "bootstrap_complete",
-            Self::NodeAddress => "node_address",
-            Self::NodeName => "node_name",
-            Self::Profile => "profile_unknown",
-            Self::Requester => "requester",
-            Self::Subject => "subject",
-            Self::Ttl => "ttl",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Issuing, whole: decide, sign, record, answer.
 
+use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::domain::authority::random_serial;
 use crate::domain::csr::ProvenKey;
@@ -9,7 +10,6 @@ use crate::domain::profile::Request;
 use crate::domain::signing::{Signed, sign};
 use crate::domain::template::{Template, template};
 use crate::error::Error;
-use crate::metrics::Metrics;
 use crate::store::issued::{Certificate, IssuedLog};
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub struct Issuer {
     policy: Arc<Policy>,
     log: IssuedLog,
     clock: Clock,
-    metrics: Metrics,
+    audit: Audit,
 }
 
 impl Issuer {
@@ -30,14 +30,14 @@ impl Issuer {
         policy: Policy,
         log: IssuedLog,
         clock: Clock,
-        metrics: Metrics,
+        audit: Audit,
     ) -> Self {
         Self {
             keyring,
             policy: Arc::new(policy),
             log,
             clock,
-            metrics,
+            audit,
         }
     }
 
@@ -51,47 +51,27 @@ impl Issuer {
     #[tracing::instrument(skip_all, fields(profile = request.profile.as_str()))]
     pub async fn issue(&self, request: &Request, csr: &[u8]) -> Result<Signed, Error> {
         let requester = request.requester.to_uri(&self.policy.trust_domain);
-        match self.try_issue(request, csr, &requester).await {
-            Ok((template, signed)) => {
-                self.metrics.issued(request.profile);
-                tracing::info!(
-                    requester,
-                    profile = request.profile.as_str(),
-                    subject = subject_text(&template),
-                    serial = signed.serial,
-                    fingerprint = signed.fingerprint,
-                    not_after = signed.not_after,
-                    "issued"
-                );
-                Ok(signed)
-            }
-            Err(error) => {
-                self.refused(&error, &requester, request.profile.as_str());
-                Err(error)
-            }
-        }
-    }
-
-    /// Counts and logs what was refused before it came to [`Self::issue`].
-    pub fn refused(&self, error: &Error, requester: &str, asked: &str) {
-        self.metrics.refused(error);
-        tracing::warn!(requester, asked, reason = error.code(), %error, "refused");
+        let issued = self.try_issue(request, csr, requester.clone()).await;
+        issued.inspect_err(|error| {
+            self.audit
+                .refused(error, &requester, request.profile.as_str());
+        })
     }
 
     async fn try_issue(
         &self,
         request: &Request,
         csr: &[u8],
-        requester: &str,
-    ) -> Result<(Template, Signed), Error> {
+        requester: String,
+    ) -> Result<Signed, Error> {
         let now = self.clock.now();
         let template = template(&self.policy, request, now)?;
         let key = ProvenKey::from_csr(csr)?;
         let authority = self.keyring.authority(template.authority);
         let signed = sign(authority, &template, &key, random_serial()?, now)?;
-        let entry = Certificate {
+        let certificate = Certificate {
             issued: now,
-            requester: requester.to_owned(),
+            requester,
             profile: request.profile.as_str().to_owned(),
             serial: signed.serial.clone(),
             subject: subject_text(&template),
@@ -100,8 +80,9 @@ impl Issuer {
             not_after: signed.not_after,
             fingerprint: signed.fingerprint.clone(),
         };
-        self.log.append(entry).await?;
-        Ok((template, signed))
+        self.log.append(certificate.clone()).await?;
+        self.audit.issued(request.profile, &certificate);
+        Ok(signed)
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`domain`] decides, [`store`] keeps, [`grpc`] answers, [`app`] puts them together.
 
 pub mod app;
+pub mod audit;
 pub mod clock;
 pub mod config;
 pub mod domain;

@@ -1,9 +1,14 @@
 //! Whatever is asked, a certificate is what its cell of the table says, or there is none.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test stops at the first surprise"
+)]
 
-mod table {
-    pub mod certificate;
-    pub mod model;
-}
+#[path = "table/certificate.rs"]
+mod certificate;
+#[path = "table/model.rs"]
+mod model;
 
 use cert_authority::config::Config;
 use cert_authority::domain::authority::{LIFE_SECONDS, label};
@@ -14,6 +19,8 @@ use cert_authority::domain::profile::{Profile, Request};
 use cert_authority::domain::signing::{Signed, sign};
 use cert_authority::domain::template::template;
 use cert_authority::error::Error;
+use certificate::{chains, read};
+use model::{For, TABLE, find};
 use proptest::prelude::*;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
@@ -24,8 +31,6 @@ use sextant_identity::{Authority, Identity, ServiceName};
 use sextant_proto::certauthority::{NodeSubject, Profile as Wire, SignRequest};
 use std::process::Command;
 use std::sync::LazyLock;
-use table::certificate::{chains, read};
-use table::model::{For, TABLE, find};
 
 const NOW: i64 = 1_795_000_000;
 

@@ -116,34 +116,38 @@ fn is_fresh(credentials: &Credentials, now: i64) -> bool {
     (start..start + (end - start) / 2).contains(&now)
 }
 
-/// Keeps one identity's enrolment volume fresh.
-pub(super) fn enrolment(
-    mut volume: Volume,
-    tokens: EnrolmentTokens,
-    anchor: String,
-    life: i64,
-    clock: Clock,
-    task: Task,
-    ctx: &Context,
-) {
-    let (tokens, anchor) = (Arc::new(tokens), Arc::new(anchor));
-    ctx.drain.spawn(async move {
+/// The enrolment volumes.
+pub(super) struct Enrolment {
+    pub(super) volumes: Vec<(Volume, Task)>,
+    pub(super) tokens: EnrolmentTokens,
+    /// What clients pin, PEM.
+    pub(super) anchor: String,
+    /// Seconds.
+    pub(super) life: i64,
+}
+
+impl Enrolment {
+    /// Keeps every volume fresh; each says for itself what it lacks.
+    pub(super) async fn keep(mut self, clock: Clock) {
         loop {
-            let (tokens, anchor, now) = (Arc::clone(&tokens), Arc::clone(&anchor), clock.now());
+            let now = clock.now();
             let refreshed = tokio::task::spawn_blocking(move || {
-                let result = volume.refresh(&tokens, &anchor, life, now);
-                (volume, result)
+                self.refresh(now);
+                self
             });
             // Only a stopping runtime drops blocking work.
-            let Ok((back, result)) = refreshed.await else {
-                return;
-            };
-            volume = back;
-            match result {
+            let Ok(back) = refreshed.await else { return };
+            self = back;
+            tokio::time::sleep(TICK).await;
+        }
+    }
+
+    fn refresh(&mut self, now: i64) {
+        for (volume, task) in &mut self.volumes {
+            match volume.refresh(&self.tokens, &self.anchor, self.life, now) {
                 Ok(()) => task.ready(),
                 Err(error) => task.waiting(error.to_string()),
             }
-            tokio::time::sleep(TICK).await;
         }
-    });
+    }
 }

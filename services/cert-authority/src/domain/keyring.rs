@@ -6,6 +6,7 @@
 
 use super::aead::{self, KEY_LEN, Secret};
 use super::authority::SigningAuthority;
+use super::hex::hex;
 use crate::error::{Error, KeyringProblem};
 use aws_lc_rs::hmac;
 use sextant_identity::{Authority, TrustDomain};
@@ -234,18 +235,6 @@ fn header(seal_key: &[u8; KEY_LEN]) -> [u8; HEADER_LEN] {
     header[4..6].copy_from_slice(&FORMAT.to_be_bytes());
     header[6..].copy_from_slice(&id.as_ref()[..SEAL_ID_LEN]);
     header
-}
-
-/// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            // Writing to a String can't fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }
 
 #[cfg(test)]

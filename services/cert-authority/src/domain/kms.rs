@@ -1,7 +1,7 @@
 //! The key-encryption key behind Kubernetes' KMS v2: it wraps kube-apiserver's data-encryption seeds.
 
 use super::aead::{self, Secret};
-use super::keyring::hex;
+use super::hex::hex;
 use crate::error::Error;
 use aws_lc_rs::hmac;
 use zeroize::Zeroizing;

@@ -4,13 +4,16 @@
 pub mod aead;
 pub mod authority;
 pub mod csr;
+pub mod denied;
 pub mod enrolment;
+pub mod hex;
 pub mod keyring;
 pub mod kms;
 pub mod node;
 pub mod policy;
 pub mod profile;
 pub mod rate;
+pub mod san;
 pub mod seal;
 pub mod signing;
 pub mod template;

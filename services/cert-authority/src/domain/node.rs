@@ -1,9 +1,8 @@
 //! Which names and addresses a node may have: never one by which a server of the cluster is known.
 
+use super::denied::{DenialReason, Denied};
 use super::policy::Policy;
-use super::template::{
-    COMPONENT_SERVERS, DenialReason, Denied, San, apiserver_sans, datastore_sans,
-};
+use super::san::{COMPONENT_SERVERS, San, apiserver_sans, datastore_sans};
 use sextant_identity::{NodeName, ServiceName};
 use std::net::IpAddr;
 

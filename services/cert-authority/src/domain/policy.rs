@@ -1,6 +1,6 @@
 //! What the operator may set about certificates: names of servers, networks, lives. Parsed once, at start.
 
-use super::template::San;
+use super::san::San;
 use crate::config::{Config, Lives};
 use crate::error::Error;
 use ipnet::IpNet;

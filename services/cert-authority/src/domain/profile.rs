@@ -1,6 +1,6 @@
 //! The rows of the issuing table and what a request for one says.
 
-use super::template::{DenialReason, Denied};
+use super::denied::{DenialReason, Denied};
 use sextant_identity::{Identity, NodeName};
 use sextant_proto::certauthority::{Profile as Wire, SignRequest};
 use std::net::IpAddr;

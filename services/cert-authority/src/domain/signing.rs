@@ -2,8 +2,9 @@
 
 use super::authority::{SigningAuthority, label, time_of};
 use super::csr::ProvenKey;
-use super::keyring::hex;
-use super::template::{San, Template, Usage};
+use super::hex::hex;
+use super::san::San;
+use super::template::{Template, Usage};
 use crate::error::Error;
 use aws_lc_rs::digest::{SHA256, digest};
 use rcgen::{

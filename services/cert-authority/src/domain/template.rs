@@ -1,21 +1,15 @@
 //! The issuing table: who may ask for which profile, and what the certificate then is. Total and pure; a request
 //! brings nothing into a certificate but a node's name and addresses, after they were checked.
 
+use super::denied::{DenialReason, Denied};
 use super::node::AdmittedNode;
 use super::policy::{FILES_FLOOR, MESH_FLOOR, Policy};
 use super::profile::{Profile, Request, Subject};
+use super::san::{COMPONENT_SERVERS, LOOPBACK_V4, San, apiserver_sans, datastore_sans, dns};
 use sextant_identity::{Authority, Identity, ServiceName};
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Certificates are valid from a little before now, for machines whose clock is behind.
 pub const BACKDATE_SECONDS: i64 = 30;
-
-/// The components with a serving certificate of their own.
-pub(super) const COMPONENT_SERVERS: [ServiceName; 2] = [
-    ServiceName::KubeControllerManager,
-    ServiceName::KubeScheduler,
-];
 
 /// What a certificate will say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,27 +30,6 @@ pub struct Template {
     pub not_after: i64,
 }
 
-/// A subject alternative name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum San {
-    /// A DNS name.
-    Dns(String),
-    /// An address.
-    Ip(IpAddr),
-    /// A SPIFFE id.
-    Uri(String),
-}
-
-impl fmt::Display for San {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Dns(name) => write!(f, "DNS:{name}"),
-            Self::Ip(address) => write!(f, "IP:{address}"),
-            Self::Uri(uri) => write!(f, "URI:{uri}"),
-        }
-    }
-}
-
 /// Extended key usage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Usage {
@@ -66,42 +39,6 @@ pub enum Usage {
     ClientAndServer,
     /// serverAuth.
     Server,
-}
-
-/// Why the table has no certificate for a request.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct Denied {
-    /// The kind, for metrics.
-    pub reason: DenialReason,
-    /// What was asked, what was found, what to do.
-    pub message: String,
-}
-
-/// Kinds of denial.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DenialReason {
-    /// The bootstrap is over.
-    BootstrapComplete,
-    /// An address that a node can't have.
-    NodeAddress,
-    /// A name that a node can't have.
-    NodeName,
-    /// No such row.
-    Profile,
-    /// The asker isn't in the row.
-    Requester,
-    /// The certificate's subject isn't in the row.
-    Subject,
-    /// A life that the row doesn't have.
-    Ttl,
-}
-
-impl Denied {
-    /// With a sentence for the asker.
-    pub fn new(reason: DenialReason, message: String) -> Self {
-        Self { reason, message }
-    }
 }
 
 /// The table.
@@ -355,47 +292,6 @@ fn server(authority: Authority, common_name: &str, sans: Vec<San>) -> Row {
         sans,
         usage: Usage::Server,
     }
-}
-
-/// Every name of kube-apiserver.
-pub(super) fn apiserver_sans(policy: &Policy) -> Vec<San> {
-    let service = format!("kubernetes.default.svc.{}", policy.cluster_domain);
-    let mut sans: Vec<San> = [
-        "kubernetes",
-        "kubernetes.default",
-        "kubernetes.default.svc",
-        service.as_str(),
-        "kube-apiserver",
-        "localhost",
-    ]
-    .map(dns)
-    .into();
-    sans.extend([LOOPBACK_V4, San::Ip(IpAddr::V6(Ipv6Addr::LOCALHOST))]);
-    sans.extend(policy.kubernetes_addresses().map(San::Ip));
-    sans.push(San::Ip(policy.api_address));
-    add_configured(&mut sans, &policy.apiserver_names);
-    sans
-}
-
-/// Every name of datastore-proxy; etcd clients verify it by name.
-pub(super) fn datastore_sans(policy: &Policy) -> Vec<San> {
-    let mut sans = vec![dns("datastore-proxy"), dns("localhost"), LOOPBACK_V4];
-    add_configured(&mut sans, &policy.datastore_names);
-    sans
-}
-
-fn add_configured(sans: &mut Vec<San>, configured: &[San]) {
-    for san in configured {
-        if !sans.contains(san) {
-            sans.push(san.clone());
-        }
-    }
-}
-
-const LOOPBACK_V4: San = San::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
-
-fn dns(name: &str) -> San {
-    San::Dns(name.to_owned())
 }
 
 fn uri(policy: &Policy, identity: &Identity) -> San {

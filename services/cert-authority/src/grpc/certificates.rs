@@ -1,5 +1,6 @@
 //! Enrolment, renewal, signing, trust, and what was issued.
 
+use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::domain::enrolment::EnrolmentTokens;
 use crate::domain::profile::{Profile, Request as IssueRequest};
@@ -29,6 +30,8 @@ use tonic::{Request, Response, Status};
 pub struct Certificates {
     /// Issues.
     pub issuer: Issuer,
+    /// Tells of refusals.
+    pub audit: Audit,
     /// Checks enrolment tokens.
     pub tokens: EnrolmentTokens,
     /// Limits enrolments.
@@ -51,7 +54,7 @@ impl Certificates {
         attempts
             .take(address, Instant::now())
             .map_err(|wait| Error::TooManyAttempts { wait })
-            .inspect_err(|error| self.issuer.refused(error, &address.to_string(), "Enroll"))
+            .inspect_err(|error| self.audit.refused(error, &address.to_string(), "Enroll"))
     }
 }
 
@@ -71,7 +74,7 @@ impl CertAuthority for Certificates {
                 let error = Error::from(error);
                 let address =
                     peer.map_or_else(|| "unknown".to_owned(), |peer| peer.addr.to_string());
-                self.issuer.refused(&error, &address, "Enroll");
+                self.audit.refused(&error, &address, "Enroll");
                 error
             })?;
         let signed = self
@@ -106,7 +109,7 @@ impl CertAuthority for Certificates {
         let requester = identity.to_string();
         let parsed = IssueRequest::parse(identity, &request, self.bootstrap.is_open())
             .map_err(Error::from)
-            .inspect_err(|error| self.issuer.refused(error, &requester, "Sign"))?;
+            .inspect_err(|error| self.audit.refused(error, &requester, "Sign"))?;
         let signed = self.issuer.issue(&parsed, &request.csr).await?;
         Ok(Response::new(SignResponse {
             chain: vec![chain(&signed.der)],

@@ -1,7 +1,7 @@
 //! Kubernetes' KMS v2. kube-apiserver's runner carries it from a Unix socket.
 
+use crate::audit::Audit;
 use crate::domain::kms::KeyEncryption;
-use crate::issuer::Issuer;
 use sextant_proto::kms::key_management_service_server::KeyManagementService;
 use sextant_proto::kms::{
     DecryptRequest, DecryptResponse, EncryptRequest, EncryptResponse, StatusRequest, StatusResponse,
@@ -12,13 +12,13 @@ use tonic::{Request, Response, Status};
 /// The service.
 pub struct Kms {
     key: KeyEncryption,
-    issuer: Issuer,
+    audit: Audit,
 }
 
 impl Kms {
     /// With the keyring's key.
-    pub fn new(key: KeyEncryption, issuer: Issuer) -> Self {
-        Self { key, issuer }
+    pub fn new(key: KeyEncryption, audit: Audit) -> Self {
+        Self { key, audit }
     }
 }
 
@@ -38,23 +38,28 @@ impl KeyManagementService for Kms {
     ) -> Result<Response<DecryptResponse>, Status> {
         let caller = super::caller(&request)?;
         let request = request.into_inner();
-        match self.key.decrypt(&request.key_id, &request.ciphertext) {
-            Ok(plaintext) => Ok(Response::new(DecryptResponse {
-                plaintext: plaintext.to_vec().into(),
-            })),
-            Err(error) => {
-                self.issuer
-                    .refused(&error, &caller.to_string(), "KMS Decrypt");
-                Err(error.into())
-            }
-        }
+        let plaintext = self
+            .key
+            .decrypt(&request.key_id, &request.ciphertext)
+            .inspect_err(|error| {
+                self.audit
+                    .refused(error, &caller.to_string(), "KMS Decrypt");
+            })?;
+        Ok(Response::new(DecryptResponse {
+            plaintext: plaintext.to_vec().into(),
+        }))
     }
 
     async fn encrypt(
         &self,
         request: Request<EncryptRequest>,
     ) -> Result<Response<EncryptResponse>, Status> {
-        let ciphertext = self.key.encrypt(&request.into_inner().plaintext)?;
+        let caller = super::caller(&request)?;
+        let plaintext = request.into_inner().plaintext;
+        let ciphertext = self.key.encrypt(&plaintext).inspect_err(|error| {
+            self.audit
+                .refused(error, &caller.to_string(), "KMS Encrypt");
+        })?;
         Ok(Response::new(EncryptResponse {
             ciphertext: ciphertext.into(),
             key_id: self.key.id().to_owned(),

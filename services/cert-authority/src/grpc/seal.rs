@@ -1,7 +1,7 @@
 //! Sealing other services' secrets.
 
+use crate::audit::Audit;
 use crate::domain::seal::Sealer;
-use crate::issuer::Issuer;
 use sextant_proto::certauthority::seal_server::Seal;
 use sextant_proto::certauthority::{SealRequest, SealResponse, UnsealRequest, UnsealResponse};
 use tonic::{Request, Response, Status};
@@ -9,13 +9,13 @@ use tonic::{Request, Response, Status};
 /// The service.
 pub struct Sealing {
     sealer: Sealer,
-    issuer: Issuer,
+    audit: Audit,
 }
 
 impl Sealing {
     /// With the keyring's master.
-    pub fn new(sealer: Sealer, issuer: Issuer) -> Self {
-        Self { sealer, issuer }
+    pub fn new(sealer: Sealer, audit: Audit) -> Self {
+        Self { sealer, audit }
     }
 }
 
@@ -24,7 +24,12 @@ impl Seal for Sealing {
     async fn seal(&self, request: Request<SealRequest>) -> Result<Response<SealResponse>, Status> {
         let caller = super::caller(&request)?;
         let SealRequest { plaintext, purpose } = request.into_inner();
-        let sealed = self.sealer.seal(&caller, &purpose, &plaintext)?;
+        let sealed = self
+            .sealer
+            .seal(&caller, &purpose, &plaintext)
+            .inspect_err(|error| {
+                self.audit.refused(error, &caller.to_string(), "Seal");
+            })?;
         Ok(Response::new(SealResponse {
             sealed: sealed.into(),
         }))
@@ -36,14 +41,14 @@ impl Seal for Sealing {
     ) -> Result<Response<UnsealResponse>, Status> {
         let caller = super::caller(&request)?;
         let UnsealRequest { sealed, purpose } = request.into_inner();
-        match self.sealer.unseal(&caller, &purpose, &sealed) {
-            Ok(plaintext) => Ok(Response::new(UnsealResponse {
-                plaintext: plaintext.to_vec().into(),
-            })),
-            Err(error) => {
-                self.issuer.refused(&error, &caller.to_string(), "Unseal");
-                Err(error.into())
-            }
-        }
+        let plaintext = self
+            .sealer
+            .unseal(&caller, &purpose, &sealed)
+            .inspect_err(|error| {
+                self.audit.refused(error, &caller.to_string(), "Unseal");
+            })?;
+        Ok(Response::new(UnsealResponse {
+            plaintext: plaintext.to_vec().into(),
+        }))
     }
 }

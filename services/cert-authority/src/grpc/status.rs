@@ -1,6 +1,6 @@
 //! The one table from errors to gRPC status.
 
-use crate::domain::template::DenialReason;
+use crate::domain::denied::DenialReason;
 use crate::error::Error;
 use tonic::{Code, Status};
 
@@ -31,6 +31,7 @@ fn code(error: &Error) -> Code {
         Error::TooManyAttempts { .. } => Code::ResourceExhausted,
         Error::AuthorityExpired { .. }
         | Error::ClockBehind { .. }
+        | Error::EnrolmentVolume(_)
         | Error::File { .. }
         | Error::Locked(_)
         | Error::LogWrite { .. }

@@ -44,6 +44,9 @@ impl Volume {
             return Ok(());
         }
         self.written = None;
+        if !self.folder.is_dir() {
+            return Err(Error::EnrolmentVolume(self.folder.clone()));
+        }
         let mut nonce = [0; NONCE_LEN];
         aws_lc_rs::rand::fill(&mut nonce).map_err(|_| Error::Crypto("reading random bytes"))?;
         let token = tokens.mint(&self.identity, now + life, nonce);

@@ -124,8 +124,9 @@ impl IssuedLog {
                 {
                     continue;
                 }
-                // The client has gone.
-                if sender.blocking_send(row).is_err() {
+                let failed = row.is_err();
+                let gone = sender.blocking_send(row).is_err();
+                if failed || gone {
                     return;
                 }
             }

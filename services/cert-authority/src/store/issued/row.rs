@@ -1,6 +1,6 @@
 //! One row and its line.
 
-use crate::domain::keyring::hex;
+use crate::domain::hex::hex;
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
