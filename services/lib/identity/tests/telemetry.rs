@@ -1,0 +1,70 @@
+//! What a process exports: one trace over both sides of a call, logs that name it, metrics.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use sextant_testkit::{Collector, Process};
+use std::path::Path;
+use std::time::Duration;
+
+const DEADLINE: Duration = Duration::from_secs(30);
+const METHOD: &str = "/sextant.certauthority.v1.Seal/Seal";
+
+#[tokio::test]
+async fn a_call_is_one_trace_with_logs_and_metrics() {
+    let collector = Collector::start().await;
+    // Cargo builds examples beside the tests.
+    let test = std::env::current_exe().unwrap();
+    let program = test
+        .parent()
+        .and_then(Path::parent)
+        .unwrap()
+        .join("examples/traced");
+    let endpoint = collector.endpoint();
+    let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str())];
+    let mut process = Process::spawn::<&str>(&program, &[], &environment).unwrap();
+    let status = process.wait(DEADLINE).await;
+    let output = process.output();
+    assert!(status.success(), "{output}");
+
+    // The exporters send what they have before the process ends.
+    let spans = collector.spans();
+    let of_kind = |kind| {
+        spans
+            .iter()
+            .find(|span| span.name == METHOD && span.kind == kind)
+    };
+    let (server, client) = (of_kind(2).unwrap(), of_kind(3).unwrap());
+    assert_eq!(server.service, "traced");
+    assert_eq!(server.trace_id, client.trace_id);
+    assert_eq!(server.parent, client.span_id);
+    let ours = ["rpc.client.duration", "rpc.server.duration"];
+    for name in ours.map(|name| format!("traced/{name}")) {
+        assert!(
+            collector.metrics().contains(&name),
+            "{:?}",
+            collector.metrics()
+        );
+    }
+    assert!(
+        collector
+            .logs()
+            .iter()
+            .any(|log| log == "traced: in the handler")
+    );
+
+    let trace: String = server
+        .trace_id
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let line = output
+        .lines()
+        .find(|line| line.contains("in the handler"))
+        .unwrap();
+    assert!(line.contains(&format!(r#""trace_id":"{trace}""#)), "{line}");
+    assert!(line.contains(r#""service":"traced""#), "{line}");
+    let labels = format!(r#"method="{METHOD}",code="Ok""#);
+    for side in ["client", "server"] {
+        let count = format!("sextant_rpc_{side}_duration_seconds_count{{{labels}}} 1");
+        assert!(output.contains(&count), "{count}\n{output}");
+    }
+}

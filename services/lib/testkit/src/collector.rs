@@ -1,0 +1,190 @@
+//! An OpenTelemetry collector in memory: what processes export over OTLP, for tests to look at.
+
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{
+    LogsService, LogsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::logs::v1::{
+    ExportLogsServiceRequest, ExportLogsServiceResponse,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
+    MetricsService, MetricsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status};
+
+/// A collector on loopback, for the life of the test.
+#[derive(Clone)]
+pub struct Collector {
+    address: SocketAddr,
+    seen: Arc<Mutex<Seen>>,
+}
+
+#[derive(Clone, Default)]
+struct Seen {
+    spans: Vec<Span>,
+    metrics: Vec<String>,
+    logs: Vec<String>,
+}
+
+/// An exported span.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Name of the process that exported it.
+    pub service: String,
+    /// Its own name.
+    pub name: String,
+    /// OTLP's numbers: 1 internal, 2 server, 3 client.
+    pub kind: i32,
+    /// Sixteen bytes.
+    pub trace_id: Vec<u8>,
+    /// Eight bytes.
+    pub span_id: Vec<u8>,
+    /// Eight bytes; empty for a root.
+    pub parent: Vec<u8>,
+}
+
+impl Collector {
+    /// Starts on a free port.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let collector = Self {
+            address,
+            seen: Arc::default(),
+        };
+        let server = tonic::transport::Server::builder()
+            .add_service(TraceServiceServer::new(collector.clone()))
+            .add_service(MetricsServiceServer::new(collector.clone()))
+            .add_service(LogsServiceServer::new(collector.clone()));
+        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        collector
+    }
+
+    /// What `OTEL_EXPORTER_OTLP_ENDPOINT` must say.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// All spans so far.
+    pub fn spans(&self) -> Vec<Span> {
+        self.seen().spans
+    }
+
+    /// Names of all metrics so far, as `service/name`.
+    pub fn metrics(&self) -> Vec<String> {
+        self.seen().metrics
+    }
+
+    /// Bodies of all logs so far, as `service: body`.
+    pub fn logs(&self) -> Vec<String> {
+        self.seen().logs
+    }
+
+    fn seen(&self) -> Seen {
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn note(&self, note: impl FnOnce(&mut Seen)) {
+        note(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+#[tonic::async_trait]
+impl TraceService for Collector {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        for resource in request.into_inner().resource_spans {
+            let service = service(resource.resource.as_ref());
+            let spans = resource
+                .scope_spans
+                .into_iter()
+                .flat_map(|scope| scope.spans);
+            let spans = spans.map(|span| Span {
+                service: service.clone(),
+                name: span.name,
+                kind: span.kind,
+                trace_id: span.trace_id,
+                span_id: span.span_id,
+                parent: span.parent_span_id,
+            });
+            self.note(|seen| seen.spans.extend(spans));
+        }
+        Ok(Response::new(Default::default()))
+    }
+}
+
+#[tonic::async_trait]
+impl MetricsService for Collector {
+    async fn export(
+        &self,
+        request: Request<ExportMetricsServiceRequest>,
+    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        for resource in request.into_inner().resource_metrics {
+            let service = service(resource.resource.as_ref());
+            let metrics = resource
+                .scope_metrics
+                .into_iter()
+                .flat_map(|scope| scope.metrics);
+            let names = metrics.map(|metric| format!("{service}/{}", metric.name));
+            self.note(|seen| seen.metrics.extend(names));
+        }
+        Ok(Response::new(Default::default()))
+    }
+}
+
+#[tonic::async_trait]
+impl LogsService for Collector {
+    async fn export(
+        &self,
+        request: Request<ExportLogsServiceRequest>,
+    ) -> Result<Response<ExportLogsServiceResponse>, Status> {
+        for resource in request.into_inner().resource_logs {
+            let service = service(resource.resource.as_ref());
+            let records = resource
+                .scope_logs
+                .into_iter()
+                .flat_map(|scope| scope.log_records);
+            let bodies = records.filter_map(|record| text(record.body?.value?));
+            let lines = bodies.map(|body| format!("{service}: {body}"));
+            self.note(|seen| seen.logs.extend(lines));
+        }
+        Ok(Response::new(Default::default()))
+    }
+}
+
+fn service(resource: Option<&Resource>) -> String {
+    let attributes = resource
+        .into_iter()
+        .flat_map(|resource| &resource.attributes);
+    let name = attributes.filter(|attribute| attribute.key == "service.name");
+    let name = name
+        .filter_map(|attribute| text(attribute.value.clone()?.value?))
+        .next();
+    name.unwrap_or_default()
+}
+
+fn text(value: Value) -> Option<String> {
+    match value {
+        Value::StringValue(text) => Some(text),
+        _ => None,
+    }
+}
