@@ -246,7 +246,7 @@ impl Layout<'_> {
         }
         // The last plugin of the chain is node-agent under another name.
         symlink(
-            "/usr/local/bin/node-agent",
+            "/usr/bin/node-agent",
             root.join("opt/cni/bin/sextant-policy"),
         )?;
         for image in BAKED {
