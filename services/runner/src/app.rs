@@ -20,7 +20,7 @@ impl Service for Runner {
     type Config = Config;
 
     async fn run(config: Config, ctx: Context) -> anyhow::Result<()> {
-        match run(config, &ctx).await {
+        match start(config, &ctx).await {
             // Whatever was waited for won't come any more: that is no failure.
             Err(_) if ctx.drain.is_draining() => Ok(()),
             ended => Ok(ended?),
@@ -42,10 +42,17 @@ impl Service for Runner {
     }
 }
 
-async fn run(config: Config, ctx: &Context) -> Result<(), Error> {
+async fn start(config: Config, ctx: &Context) -> Result<(), Error> {
     if std::process::id() == 1 {
         tokio::spawn(reap_orphans());
     }
+    let identity = Identity::from(config.component.service());
+    let mesh = Mesh::enroll(&config.enroll, identity, ctx).await?;
+    run(config, mesh, ctx).await
+}
+
+/// Runs the component of `config` as `mesh` until the drain.
+pub async fn run(config: Config, mesh: Mesh, ctx: &Context) -> Result<(), Error> {
     let component = config.component;
     let patience = Duration::from_secs(config.patience_seconds);
     let metrics = RunnerMetrics::register(&ctx.metrics);
@@ -53,7 +60,6 @@ async fn run(config: Config, ctx: &Context) -> Result<(), Error> {
     health_task.waiting("not started yet");
     pki::private_folder(&config.run_folder)?;
 
-    let mesh = Mesh::enroll(&config.enroll, Identity::from(component.service()), ctx).await?;
     let supervisor = mesh.channel(&config.supervisor, Peer::Service(ServiceName::Supervisor));
     let kept = Kept::new(&config.state_folder, "configuration.pb");
     let desired = desired::follow(component, supervisor.clone(), kept, patience, ctx);
