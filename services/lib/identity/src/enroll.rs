@@ -63,6 +63,7 @@ impl Mesh {
         ctx: &Context,
         clock: Clock,
     ) -> Result<Mesh, Error> {
+        renew::register(&ctx.metrics);
         let task = ctx.readiness.task("identity");
         let what = format!("enrolling as {identity}");
         let first = backoff::retry(&what, &task, Backoff::default(), &ctx.drain, || {

@@ -3,13 +3,51 @@
 use crate::error::Error;
 use crate::key::Credentials;
 use crate::tls::utc;
-use sextant_kit::Drain;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Unit;
 use sextant_kit::backoff::Backoff;
 use sextant_kit::readiness::Task;
+use sextant_kit::{Drain, Metrics};
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
+
+/// End of life of every certificate that this process renews.
+static NOT_AFTER: LazyLock<Family<CertificateLabels, Gauge>> = LazyLock::new(Family::default);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CertificateLabels {
+    certificate: String,
+}
+
+/// Once per process.
+pub(crate) fn register(metrics: &Metrics) {
+    metrics.register(|registry| {
+        let help = "End of life of a certificate that this process renews, Unix time";
+        registry.register_with_unit(
+            "certificate_not_after",
+            help,
+            Unit::Seconds,
+            NOT_AFTER.clone(),
+        );
+    });
+}
+
+fn note(what: &str, credentials: &Credentials) {
+    let labels = CertificateLabels {
+        certificate: what.to_owned(),
+    };
+    let since = credentials
+        .not_after
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    NOT_AFTER
+        .get_or_create(&labels)
+        .set(since.as_secs().cast_signed());
+}
 
 /// The wall clock, as a parameter.
 pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
@@ -46,6 +84,7 @@ pub(crate) async fn keep<F, Fut>(
 {
     let work = async {
         loop {
+            note(what, &sender.borrow());
             let at = renewal_time(&sender.borrow(), rand::random_range(-1.0..=1.0));
             sleep_until(&clock, at).await;
             let fresh = renew(what, &sender, &task, &clock, &mut issue).await;

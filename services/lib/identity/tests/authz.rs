@@ -1,5 +1,9 @@
 //! The authorization table: complete, and enforced cell by cell.
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test stops at the first surprise"
+)]
 
 mod support;
 

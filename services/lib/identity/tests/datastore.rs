@@ -1,5 +1,9 @@
 //! The etcd client over the datastore authority, to a listener that authorises by its own rule.
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test stops at the first surprise"
+)]
 
 mod support;
 

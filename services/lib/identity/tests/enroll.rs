@@ -1,5 +1,9 @@
 //! Enrolment, renewal and trust, against a cert-authority on loopback.
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test stops at the first surprise"
+)]
 
 mod support;
 

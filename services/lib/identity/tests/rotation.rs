@@ -1,5 +1,9 @@
 //! Renewals and new anchors under open connections: nothing is dropped, everything new uses the new.
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test stops at the first surprise"
+)]
 
 mod support;
 

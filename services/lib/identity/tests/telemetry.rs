@@ -1,5 +1,9 @@
 //! What a process exports: one trace over both sides of a call, logs that name it, metrics.
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test stops at the first surprise"
+)]
 
 use sextant_testkit::{Collector, Process};
 use std::path::Path;

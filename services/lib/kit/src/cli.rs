@@ -34,8 +34,15 @@ pub struct Flag {
 
 impl Flag {
     fn arg(&self) -> Arg {
-        let arg = Arg::new(self.name).long(self.name).global(true).help(self.help);
-        if self.is_switch { arg.action(ArgAction::SetTrue) } else { arg.value_name("VALUE") }
+        let arg = Arg::new(self.name)
+            .long(self.name)
+            .global(true)
+            .help(self.help);
+        if self.is_switch {
+            arg.action(ArgAction::SetTrue)
+        } else {
+            arg.value_name("VALUE")
+        }
     }
 
     /// `path=value`, if it was given.
@@ -44,7 +51,9 @@ impl Flag {
         if self.is_switch {
             return matches.get_flag(self.name).then(|| format!("{path}=true"));
         }
-        matches.get_one::<String>(self.name).map(|value| format!("{path}={value}"))
+        matches
+            .get_one::<String>(self.name)
+            .map(|value| format!("{path}={value}"))
     }
 }
 
@@ -57,9 +66,7 @@ pub fn main<S: Service>() -> ExitCode {
 pub fn main_with<S: Service>(extra: Vec<Command>) -> ExitCode {
     let matches = command::<S>(&extra).get_matches();
     let set = matches.get_many::<String>("set").unwrap_or_default();
-    let flags = S::flags()
-        .iter()
-        .filter_map(|flag| flag.setting(&matches));
+    let flags = S::flags().iter().filter_map(|flag| flag.setting(&matches));
     let sources = Sources::of_process(
         matches.get_one::<PathBuf>("config").cloned(),
         set.cloned().chain(flags).collect(),

@@ -1,5 +1,9 @@
 //! The shell around a service, as an operator sees it: a real process, its exit codes, its admin port.
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test stops at the first surprise"
+)]
 
 use sextant_testkit::{Process, eventually};
 use std::net::TcpListener;

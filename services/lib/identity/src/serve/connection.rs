@@ -6,7 +6,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use sextant_kit::Drain;
-use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -65,23 +64,18 @@ pub(super) async fn serve(
     });
     let io = TokioIo::new(stream);
     let mut connection = pin!(builder.serve_connection(io, TowerToHyperService::new(app)));
-    let leave = async {
-        tokio::select! {
-            () = drain.signaled() => {}
-            () = aged(limits, anonymous) => {}
-        }
-    };
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
-        () = leave => None,
+        () = drain.signaled() => None,
+        () = aged(limits, anonymous) => None,
     };
     let ended = match ended {
         Some(ended) => ended,
         None => {
             connection.as_mut().graceful_shutdown();
-            match finish(connection, anonymous).await {
-                Some(ended) => ended,
-                None => return,
+            tokio::select! {
+                ended = connection => ended,
+                () = patience(limits, drain, anonymous) => return,
             }
         }
     };
@@ -90,11 +84,17 @@ pub(super) async fn serve(
     }
 }
 
-async fn finish<T>(connection: impl Future<Output = T>, anonymous: bool) -> Option<T> {
+/// How long open calls may go on after the caller was asked to go.
+async fn patience(limits: &Limits, drain: &Drain, anonymous: bool) {
+    let stop = async {
+        drain.signaled().await;
+        tokio::time::sleep(limits.drain_grace).await;
+    };
     if anonymous {
-        tokio::time::timeout(ANONYMOUS_GRACE, connection).await.ok()
+        // Over at whichever comes first; without a drain, at the grace.
+        let _ = tokio::time::timeout(ANONYMOUS_GRACE, stop).await;
     } else {
-        Some(connection.await)
+        stop.await;
     }
 }
 

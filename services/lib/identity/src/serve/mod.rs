@@ -45,6 +45,9 @@ pub struct Limits {
     pub max_connection_age: Duration,
     /// The same for callers without a certificate, who are cut soon after.
     pub max_anonymous_age: Duration,
+    /// How long open calls may go on once the drain has begun. Shorter than the process' own limit, so that
+    /// followed streams, which never end by themselves, don't use it up.
+    pub drain_grace: Duration,
 }
 
 impl Default for Limits {
@@ -56,6 +59,7 @@ impl Default for Limits {
             max_streams: 10_000,
             max_connection_age: Duration::from_secs(20 * 3600),
             max_anonymous_age: Duration::from_secs(60),
+            drain_grace: Duration::from_secs(5),
         }
     }
 }

@@ -1,6 +1,10 @@
 //! A mesh on loopback: listeners with a small service, and callers of every kind.
 #![allow(dead_code, reason = "each test binary uses its part")]
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test stops at the first surprise"
+)]
 
 pub mod authority;
 

@@ -1,28 +1,22 @@
 //! What every RPC is traced and measured by, on both sides.
 
+mod observed;
+
+pub(crate) use observed::register;
+
 use super::propagation;
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
-use bytes::Bytes;
 use http::{HeaderMap, header};
-use http_body::{Body as HttpBody, Frame, SizeHint};
-use opentelemetry::KeyValue;
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
-use std::fmt;
+use observed::{CLIENT, Observed, SERVER};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::LazyLock;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use tonic::Code;
 use tonic::body::Body;
-use tonic::{Code, Status};
 use tower::Service;
-use tracing::{Instrument, Span};
+use tracing::Instrument;
 
 /// A response extension: the called method doesn't exist, so its name must not become a label.
 #[derive(Clone, Copy, Debug)]
@@ -103,224 +97,7 @@ pub async fn observe(request: Request, next: Next) -> Response {
     observed.response(response, axum::body::Body::new)
 }
 
-pub(crate) fn register(registry: &mut Registry) {
-    for side in [&CLIENT, &SERVER] {
-        let name = side.name;
-        registry.register_with_unit(
-            format!("rpc_{name}_duration"),
-            format!("Time from the start to the end of a call on the {name}'s side"),
-            Unit::Seconds,
-            side.duration.clone(),
-        );
-        registry.register(
-            format!("rpc_{name}_open"),
-            format!("Calls that are open on the {name}'s side"),
-            side.open.clone(),
-        );
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Labels {
-    method: String,
-    code: String,
-}
-
-struct Side {
-    name: &'static str,
-    duration: Family<Labels, Histogram>,
-    open: Gauge,
-    exported: opentelemetry::metrics::Histogram<f64>,
-}
-
-static CLIENT: LazyLock<Side> = LazyLock::new(|| Side::new("client"));
-static SERVER: LazyLock<Side> = LazyLock::new(|| Side::new("server"));
-
-/// From a cached read to a slow join; streams that live longer fall into the last bucket.
-const BUCKETS: [f64; 13] = [
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
-];
-
-impl Side {
-    fn new(name: &'static str) -> Self {
-        let exported = opentelemetry::global::meter("sextant")
-            .f64_histogram(format!("rpc.{name}.duration"))
-            .with_unit("s")
-            .with_boundaries(BUCKETS.to_vec())
-            .build();
-        let duration = Family::new_with_constructor((|| Histogram::new(BUCKETS)) as fn() -> _);
-        Self {
-            name,
-            duration,
-            open: Gauge::default(),
-            exported,
-        }
-    }
-}
-
-/// One call, from its start until its status is known; dropped before that, it was cancelled.
-struct Observed {
-    side: &'static Side,
-    method: String,
-    span: Span,
-    start: Instant,
-    done: bool,
-}
-
-impl Observed {
-    fn new(side: &'static LazyLock<Side>, method: String, span: Span) -> Self {
-        let side = LazyLock::force(side);
-        side.open.inc();
-        Self {
-            side,
-            method,
-            span,
-            start: Instant::now(),
-            done: false,
-        }
-    }
-
-    /// Ends with the status in the headers, or when the body ends.
-    fn response<B, T>(
-        mut self,
-        response: http::Response<B>,
-        wrap: impl FnOnce(ObservedBody<B>) -> T,
-    ) -> http::Response<T> {
-        if response.extensions().get::<UnknownMethod>().is_some() {
-            "unknown".clone_into(&mut self.method);
-        }
-        let expected = match grpc_status(response.headers()) {
-            Some(code) => {
-                self.finish(code);
-                code
-            }
-            None if is_grpc(response.headers()) => Code::Unknown,
-            None => {
-                let code = code_of_http(response.status());
-                self.finish(code);
-                code
-            }
-        };
-        response.map(|body| {
-            wrap(ObservedBody {
-                body,
-                observed: self,
-                expected,
-            })
-        })
-    }
-
-    fn finish(&mut self, code: Code) {
-        if std::mem::replace(&mut self.done, true) {
-            return;
-        }
-        let seconds = self.start.elapsed().as_secs_f64();
-        let (method, code_name) = (self.method.clone(), format!("{code:?}"));
-        self.side.exported.record(
-            seconds,
-            &[
-                KeyValue::new("rpc.method", method.clone()),
-                KeyValue::new("rpc.grpc.status_code", i64::from(code as i32)),
-            ],
-        );
-        let labels = Labels {
-            method,
-            code: code_name,
-        };
-        self.side.duration.get_or_create(&labels).observe(seconds);
-        self.side.open.dec();
-        self.span.record("rpc.grpc.status_code", code as i32);
-        if is_fault(code) {
-            self.span.record("otel.status_code", "ERROR");
-        }
-        let _entered = self.span.enter();
-        let Labels { method, code } = labels;
-        tracing::debug!(side = self.side.name, method, code, seconds, "call ended");
-    }
-}
-
-impl Drop for Observed {
-    fn drop(&mut self) {
-        self.finish(Code::Cancelled);
-    }
-}
-
-/// A response body that ends its call.
-struct ObservedBody<B> {
-    body: B,
-    observed: Observed,
-    /// What a body without trailers means.
-    expected: Code,
-}
-
-impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for ObservedBody<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let this = &mut *self;
-        let _entered = this.observed.span.clone().entered();
-        let polled = Pin::new(&mut this.body).poll_frame(cx);
-        match &polled {
-            Poll::Ready(Some(Ok(frame))) => {
-                if let Some(trailers) = frame.trailers_ref() {
-                    this.observed
-                        .finish(grpc_status(trailers).unwrap_or(this.expected));
-                }
-            }
-            Poll::Ready(Some(Err(_))) => this.observed.finish(Code::Unavailable),
-            Poll::Ready(None) => this.observed.finish(this.expected),
-            Poll::Pending => {}
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl<B> fmt::Debug for ObservedBody<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ObservedBody").finish_non_exhaustive()
-    }
-}
-
 fn is_grpc(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE);
     kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
-}
-
-fn grpc_status(headers: &HeaderMap) -> Option<Code> {
-    headers
-        .get(Status::GRPC_STATUS)
-        .map(|code| Code::from_bytes(code.as_bytes()))
-}
-
-fn code_of_http(status: http::StatusCode) -> Code {
-    match status.as_u16() {
-        200..=399 => Code::Ok,
-        401 => Code::Unauthenticated,
-        403 => Code::PermissionDenied,
-        404 => Code::NotFound,
-        429 | 503 => Code::Unavailable,
-        400..=499 => Code::InvalidArgument,
-        _ => Code::Internal,
-    }
-}
-
-/// Codes that mean something is broken, as opposed to answers that a caller may expect.
-fn is_fault(code: Code) -> bool {
-    use Code::*;
-    matches!(
-        code,
-        DataLoss | DeadlineExceeded | Internal | Unavailable | Unimplemented | Unknown
-    )
 }
