@@ -39,10 +39,14 @@ impl Service for App {
 
     async fn run(config: Config, ctx: Context) -> anyhow::Result<()> {
         let drain = ctx.drain.clone();
-        match drain.run(Bound::bind(config, ctx, Clock::system())).await {
-            Some(bound) => Ok(bound?.run().await?),
-            None => Ok(()),
-        }
+        let served = async {
+            match drain.run(Bound::bind(config, ctx, Clock::system())).await {
+                Some(bound) => bound?.run().await,
+                None => Ok(()),
+            }
+        };
+        // Our errors' texts hold their causes already.
+        served.await.map_err(|error| anyhow::anyhow!("{error}"))
     }
 }
 
@@ -60,10 +64,10 @@ impl Bound {
     /// says so on `/readyz`, while another process has the state or the clock is behind.
     pub async fn bind(config: Config, ctx: Context, clock: Clock) -> Result<Self, Error> {
         let identities = identities(&config)?;
+        let policy = Policy::new(&config)?;
         let listener = net::bind(config.listen).await?;
         let lock = keep::state_lock(&config.state_folder, &ctx).await?;
         let keyring = Arc::new(open_keyring(&config, &clock).await?);
-        let policy = Policy::new(&config, keyring.trust_domain.clone())?;
         keep::clock(keyring.valid_from(), clock.clone(), &ctx).await;
 
         let log = open_log(&config).await?;

@@ -50,7 +50,7 @@ impl Issuer {
     /// this answers; without the entry there is no certificate.
     #[tracing::instrument(skip_all, fields(profile = request.profile.as_str()))]
     pub async fn issue(&self, request: &Request, csr: &[u8]) -> Result<Signed, Error> {
-        let requester = request.requester.to_uri(&self.policy.trust_domain);
+        let requester = request.requester.to_uri(&self.keyring.trust_domain);
         let issued = self.try_issue(request, csr, requester.clone()).await;
         issued.inspect_err(|error| {
             self.audit
@@ -65,7 +65,8 @@ impl Issuer {
         requester: String,
     ) -> Result<Signed, Error> {
         let now = self.clock.now();
-        let template = template(&self.policy, request, now)?;
+        let trust_domain = &self.keyring.trust_domain;
+        let template = template(&self.policy, trust_domain, request, now)?;
         let key = ProvenKey::from_csr(csr)?;
         let authority = self.keyring.authority(template.authority);
         let signed = sign(authority, &template, &key, random_serial()?, now)?;

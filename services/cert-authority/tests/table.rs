@@ -44,7 +44,7 @@ static POLICY: LazyLock<Policy> = LazyLock::new(|| {
         "localhost".into(),
     ];
     config.datastore.names = vec!["etcd.example.org".into()];
-    Policy::new(&config, KEYRING.trust_domain.clone()).unwrap()
+    Policy::new(&config).unwrap()
 });
 
 /// Names and addresses of nodes with the verdict that they must get.
@@ -122,7 +122,7 @@ fn issue(
     now: i64,
 ) -> Result<(CertificateDer<'static>, Signed, Authority), Error> {
     let parsed = Request::parse(requester.clone(), request, true)?;
-    let template = template(&POLICY, &parsed, now)?;
+    let template = template(&POLICY, &KEYRING.trust_domain, &parsed, now)?;
     let key = ProvenKey::from_csr(&request.csr)?;
     let signed = sign(
         KEYRING.authority(template.authority),
@@ -344,7 +344,7 @@ fn bootstrap_is_refused_once_it_is_complete() {
     );
     let supervisor = Identity::Service(ServiceName::Supervisor);
     let closed = Request::parse(supervisor.clone(), &asked, false).unwrap();
-    let denied = template(&POLICY, &closed, NOW).unwrap_err();
+    let denied = template(&POLICY, &KEYRING.trust_domain, &closed, NOW).unwrap_err();
     assert_eq!(denied.reason.code(), "bootstrap_complete");
     assert!(issue(&supervisor, &asked, NOW).is_ok());
 }

@@ -4,7 +4,6 @@ use super::san::San;
 use crate::config::{Config, Lives};
 use crate::error::Error;
 use ipnet::IpNet;
-use sextant_identity::TrustDomain;
 use std::net::IpAddr;
 
 /// Shortest life of a certificate that a process of ours renews in memory.
@@ -18,8 +17,6 @@ pub const CEILING: i64 = 366 * 24 * 3600;
 /// The settings that templates are made from.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// The cluster's trust domain.
-    pub trust_domain: TrustDomain,
     /// Suffix of Service names, e.g. `cluster.local`.
     pub cluster_domain: String,
     /// The networks of Service addresses.
@@ -36,7 +33,7 @@ pub struct Policy {
 
 impl Policy {
     /// Checks the configuration and parses it.
-    pub fn new(config: &Config, trust_domain: TrustDomain) -> Result<Self, Error> {
+    pub fn new(config: &Config) -> Result<Self, Error> {
         check_lives(&config.lives)?;
         if config.cluster.service_cidrs.is_empty() {
             return Err(Error::Config(
@@ -45,7 +42,6 @@ impl Policy {
             ));
         }
         Ok(Self {
-            trust_domain,
             cluster_domain: domain_name("cluster.domain", &config.cluster.domain)?,
             service_networks: config.cluster.service_cidrs.clone(),
             api_address: config.node.api_address,

@@ -6,7 +6,7 @@ use super::node::AdmittedNode;
 use super::policy::{FILES_FLOOR, MESH_FLOOR, Policy};
 use super::profile::{Profile, Request, Subject};
 use super::san::{COMPONENT_SERVERS, LOOPBACK_V4, San, apiserver_sans, datastore_sans, dns};
-use sextant_identity::{Authority, Identity, ServiceName};
+use sextant_identity::{Authority, Identity, ServiceName, TrustDomain};
 
 /// Certificates are valid from a little before now, for machines whose clock is behind.
 pub const BACKDATE_SECONDS: i64 = 30;
@@ -42,8 +42,13 @@ pub enum Usage {
 }
 
 /// The table.
-pub fn template(policy: &Policy, request: &Request, now: i64) -> Result<Template, Denied> {
-    let row = row(policy, request)?;
+pub fn template(
+    policy: &Policy,
+    trust_domain: &TrustDomain,
+    request: &Request,
+    now: i64,
+) -> Result<Template, Denied> {
+    let row = row(policy, trust_domain, request)?;
     let life = life(policy, request)?;
     Ok(Template {
         authority: row.authority,
@@ -64,7 +69,7 @@ struct Row {
     usage: Usage,
 }
 
-fn row(policy: &Policy, request: &Request) -> Result<Row, Denied> {
+fn row(policy: &Policy, trust_domain: &TrustDomain, request: &Request) -> Result<Row, Denied> {
     use ServiceName::{
         DatastoreProxy, KubeApiserver, KubeControllerManager, KubeScheduler, Supervisor,
         TokenService,
@@ -101,14 +106,14 @@ fn row(policy: &Policy, request: &Request) -> Result<Row, Denied> {
                 authority: Authority::Datastore,
                 common_name: service.as_str().to_owned(),
                 organization: None,
-                sans: vec![uri(policy, &Identity::Service(service))],
+                sans: vec![uri(trust_domain, &Identity::Service(service))],
                 usage: Usage::Client,
             }
         }
         Profile::DatastoreServer => {
             let service = own(request, &[DatastoreProxy])?;
             let mut sans = datastore_sans(policy);
-            sans.push(uri(policy, &Identity::Service(service)));
+            sans.push(uri(trust_domain, &Identity::Service(service)));
             server(Authority::Datastore, service.as_str(), sans)
         }
         Profile::KubeProxyClient => {
@@ -131,7 +136,7 @@ fn row(policy: &Policy, request: &Request) -> Result<Row, Denied> {
                 ..row
             }
         }
-        Profile::Mesh => mesh(policy, &mesh_holder(policy, request)?),
+        Profile::Mesh => mesh(trust_domain, &mesh_holder(policy, request)?),
         Profile::ProbeClient => {
             let service = own(
                 request,
@@ -264,12 +269,12 @@ fn refuse_requester(request: &Request) -> Denied {
     )
 }
 
-fn mesh(policy: &Policy, holder: &Identity) -> Row {
+fn mesh(trust_domain: &TrustDomain, holder: &Identity) -> Row {
     Row {
         authority: Authority::Mesh,
         common_name: holder.to_string(),
         organization: None,
-        sans: vec![uri(policy, holder)],
+        sans: vec![uri(trust_domain, holder)],
         usage: Usage::ClientAndServer,
     }
 }
@@ -294,6 +299,6 @@ fn server(authority: Authority, common_name: &str, sans: Vec<San>) -> Row {
     }
 }
 
-fn uri(policy: &Policy, identity: &Identity) -> San {
-    San::Uri(identity.to_uri(&policy.trust_domain))
+fn uri(trust_domain: &TrustDomain, identity: &Identity) -> San {
+    San::Uri(identity.to_uri(trust_domain))
 }
