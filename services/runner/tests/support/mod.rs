@@ -5,7 +5,9 @@ mod fakes;
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    pin::pin,
     sync::{Arc, atomic::AtomicUsize},
+    task::Poll,
     time::Duration,
 };
 
@@ -132,7 +134,17 @@ impl Surroundings {
         let mesh = mesh.with_cert_authority(&self.cert_authority.to_string());
         let (ctx, trigger) = Context::new();
         let (config, task) = (self.config(program), ctx.clone());
-        let task = tokio::spawn(async move { app::run(config, mesh, &task).await });
+        // Nobody is ready who hasn't said yet what to wait for.
+        let beginning = ctx.readiness.task("beginning");
+        let task = tokio::spawn(async move {
+            let mut run = pin!(app::run(config, mesh, &task));
+            let polled = futures::poll!(&mut run);
+            beginning.ready();
+            match polled {
+                Poll::Ready(ended) => ended,
+                Poll::Pending => run.await,
+            }
+        });
         Running { ctx, trigger, task }
     }
 }
