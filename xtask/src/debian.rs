@@ -1,8 +1,9 @@
 //! Debian packages without installing them: from this machine's suite, or from a newer one in a private apt
 //! configuration that is derived from the machine's own sources.
 
-use crate::{paths, run};
+use crate::{paths, run, upstream};
 use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -15,17 +16,33 @@ pub enum Suite {
 }
 
 impl Suite {
-    /// Downloads packages and unpacks them into `target`.
-    pub fn unpack(&self, packages: &[&str], target: &Path) -> Result<()> {
-        let downloads = paths::cache()?.join("debian").join(self.name());
+    /// A folder with the unpacked packages. It lies in the cache: apt is asked only when it isn't there, so removing
+    /// the cache is the way to newer packages.
+    pub fn unpacked(&self, packages: &[&str]) -> Result<PathBuf> {
+        let base = paths::cache()?.join("debian");
+        let hash = upstream::hex(&Sha256::digest(packages.join(" ")));
+        let target = base.join(format!("{}-{}", self.name(), &hash[..16]));
+        if target.is_dir() {
+            return Ok(target);
+        }
+        let (building, downloads) = (target.with_extension("building"), base.join(self.name()));
+        paths::remove(&building)?;
+        paths::create(&building)?;
         paths::create(&downloads)?;
         let options = self.options()?;
         for package in packages {
             let archive = self.download(package, &downloads, &options)?;
-            run::output(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(target))
-                .with_context(|| format!("unpacking {package}"))?;
+            run::output(
+                Command::new("dpkg-deb")
+                    .arg("-x")
+                    .arg(&archive)
+                    .arg(&building),
+            )
+            .with_context(|| format!("unpacking {package}"))?;
         }
-        Ok(())
+        std::fs::rename(&building, &target)
+            .with_context(|| format!("keeping {}", target.display()))?;
+        Ok(target)
     }
 
     fn name(&self) -> &'static str {

@@ -209,12 +209,10 @@ impl Layout<'_> {
     }
 
     fn toolbox(&self, root: &Path, skeleton: &Path) -> Result<()> {
-        let unpacked = paths::out().join("toolbox-packages");
-        paths::remove(&unpacked)?;
-        paths::create(&unpacked)?;
-        Suite::Own.unpack(&["busybox-static"], &unpacked)?;
+        // bookworm's build (1.35.0-4+deb12u1) crashes in wget.
+        let unpacked = Suite::Other("trixie").unpacked(&["busybox-static"])?;
         let busybox = root.join("bin/busybox");
-        rootfs::install(&unpacked.join("bin/busybox"), &busybox, 0o755)?;
+        rootfs::install(&unpacked.join("usr/bin/busybox"), &busybox, 0o755)?;
         let applets = run::output(Command::new(&busybox).arg("--list"))?;
         for applet in applets.lines().filter(|applet| *applet != "busybox") {
             symlink("busybox", root.join("bin").join(applet))?;

@@ -209,8 +209,7 @@ fn docker_plugins() -> Result<()> {
             bail!("`docker {plugin}` is missing; install Docker's {plugin} plugin and try again");
         }
         eprintln!("      missing: docker {plugin}; taking package {package} from Debian forky");
-        let unpacked = paths::out().join("docker-plugins");
-        Suite::Other("forky").unpack(&[package], &unpacked)?;
+        let unpacked = Suite::Other("forky").unpacked(&[package])?;
         let name = format!("docker-{plugin}");
         crate::rootfs::install(
             &unpacked.join("usr/libexec/docker/cli-plugins").join(&name),

@@ -55,10 +55,7 @@ const LOADER: &str = "lib64/ld-linux-x86-64.so.2";
 
 /// Lays the Debian part of the node image out in `target`.
 pub fn node(target: &Path) -> Result<()> {
-    let unpacked = paths::out().join("node-packages");
-    paths::remove(&unpacked)?;
-    paths::create(&unpacked)?;
-    Suite::Own.unpack(PACKAGES, &unpacked)?;
+    let unpacked = Suite::Own.unpacked(PACKAGES)?;
     let mut wanted: BTreeSet<PathBuf> = PROGRAMS.iter().map(|(path, _)| path.into()).collect();
     wanted.extend(libraries(&unpacked, wanted.clone())?);
     for file in wanted.iter().chain([&PathBuf::from(LOADER)]) {

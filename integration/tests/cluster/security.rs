@@ -1,6 +1,6 @@
 //! What must not be possible.
 
-use crate::workloads::IMAGE;
+use crate::workloads::{IMAGE, connects};
 use anyhow::{Result, ensure};
 use serde_json::Value;
 use sextant_integration::{Cluster, docker, run};
@@ -219,12 +219,7 @@ pub fn pods_are_kept_out(cluster: &Cluster) -> Result<()> {
             .to_owned();
         ensure!(!address.is_empty(), "{service} has no address on {network}");
         for port in ["2379", "6443", "7443", "9090", "9443", "10257", "10259"] {
-            let reached = cluster
-                .kubectl_outcome(&[
-                    "exec", "client", "--", "nc", "-z", "-w", "1", &address, port,
-                ])?
-                .code
-                == 0;
+            let reached = connects(cluster, "client", &address, port)?;
             ensure!(!reached, "a pod reaches {service} at {address}:{port}");
         }
     }

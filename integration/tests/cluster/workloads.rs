@@ -196,19 +196,20 @@ pub fn pod_reaches_api(cluster: &Cluster) -> Result<()> {
         review["status"]
     );
     // The Service kubernetes.default leads to node.apiAddress, where the node's balancer listens.
-    cluster
-        .kubectl(&[
-            "exec",
-            "client",
-            "--",
-            "nc",
-            "-z",
-            "-w",
-            "3",
-            "kubernetes.default.svc",
-            "443",
-        ])
-        .map(drop)
+    ensure!(
+        connects(cluster, "client", "kubernetes.default.svc", "443")?,
+        "the API can't be reached"
+    );
+    Ok(())
+}
+
+/// Whether a TCP connection from a pod comes about.
+pub fn connects(cluster: &Cluster, from: &str, host: &str, port: &str) -> Result<bool> {
+    let script = format!("nc -w 1 {host} {port} < /dev/null > /dev/null");
+    Ok(cluster
+        .kubectl_outcome(&["exec", from, "--", "sh", "-c", &script])?
+        .code
+        == 0)
 }
 
 /// The name of the first running pod that a selector finds.
