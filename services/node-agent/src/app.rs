@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 use tokio::sync::watch;
+use tracing::{Instrument, Span};
 
 /// Readiness task of the sessions.
 pub const SESSION: &str = "session";
@@ -116,14 +117,20 @@ impl Agent {
             let (service, drain) = (self.node_service(), drain.clone());
             async move { grpc::serve(&socket, service, drain).await }
         });
+        // One trace from here until the node is ready for the first time.
+        let start = tracing::info_span!("node_start", node = %self.checked.name);
         // containerd and the images needn't wait for the join.
-        let runtime = tokio::spawn(
-            self.runtime()
-                .run(self.ctx.readiness.clone(), drain.clone()),
-        );
-        let Some(joined) = self.join(&identity).await else {
+        let runtime = self.runtime(start.clone());
+        let runtime = tokio::spawn(runtime.run(self.ctx.readiness.clone(), drain.clone()));
+        let joining = tracing::info_span!(parent: &start, "join");
+        let Some(joined) = self.join(&identity).instrument(joining).await else {
             return Ok(());
         };
+        let readiness = self.ctx.readiness.clone();
+        drain.spawn(async move {
+            readiness.ready().await;
+            drop(start);
+        });
         self.run_joined(joined, [session, identity, network, api])
             .await?;
         drain.signaled().await;
@@ -234,8 +241,9 @@ impl Agent {
         }
     }
 
-    fn runtime(&self) -> Runtime {
+    fn runtime(&self, start: Span) -> Runtime {
         Runtime {
+            start,
             config: self.config.clone(),
             checked: self.checked.clone(),
             state: self.state.clone(),

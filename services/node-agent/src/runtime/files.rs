@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Sandbox image until the cluster's settings name it; the baked images hold it.
-const SANDBOX_IMAGE: &str = "sextant/pause:3.10";
+const SANDBOX_IMAGE: &str = "sextant/pause:3.10.2";
 /// CAP_SYS_RESOURCE's bit.
 const SYS_RESOURCE: u32 = 24;
 

@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
+use tracing::{Instrument, Span, info_span};
 
 /// Between looks at a child that serves.
 const LOOK: Duration = Duration::from_secs(5);
@@ -26,6 +27,8 @@ type Named = (String, watch::Receiver<Status>);
 
 /// What runs the node's containers.
 pub struct Runtime {
+    /// The span of the node's start; what comes up is part of it.
+    pub start: Span,
     /// The agent's configuration.
     pub config: Arc<Config>,
     /// Its parsed values.
@@ -76,8 +79,12 @@ impl Runtime {
         }
         let run = async {
             let mut slots = Slots::default();
-            self.start_containerd(&mut slots, &task).await;
-            self.import(&images).await;
+            let span = info_span!(parent: &self.start, "containerd_up");
+            self.start_containerd(&mut slots, &task)
+                .instrument(span)
+                .await;
+            let span = info_span!(parent: &self.start, "images_imported");
+            self.import(&images).instrument(span).await;
             self.follow(&mut slots, &task, &kubelet, &kube_proxy).await;
         };
         let _ = drain.run(run).await;
@@ -115,6 +122,9 @@ impl Runtime {
     }
 
     async fn follow(&mut self, slots: &mut Slots, task: &Task, kubelet: &Task, proxy: &Task) {
+        let start = std::mem::replace(&mut self.start, Span::none());
+        let mut coming_up = Some(info_span!(parent: &start, "kubelet_and_kube_proxy_up"));
+        drop(start);
         loop {
             let config = self.joined.borrow_and_update().clone();
             let address = self.addresses.borrow_and_update().first().copied();
@@ -122,7 +132,12 @@ impl Runtime {
             let mut pause = LOOK;
             if let (Some(settings), Some(address)) = (settings, address) {
                 match self.apply(slots, settings, address).await {
-                    Ok(()) => pause = check(slots, task, kubelet, proxy, &self.config).await,
+                    Ok(()) => {
+                        pause = check(slots, task, kubelet, proxy, &self.config).await;
+                        if pause == LOOK {
+                            drop(coming_up.take());
+                        }
+                    }
                     Err(error) => kubelet.waiting(error.to_string()),
                 }
             }

@@ -1,4 +1,9 @@
 //! The kernel's side of the node's network, each test in a network namespace of its own.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests may stop at the first surprise"
+)]
 
 mod balancer;
 mod dns;
