@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::store::Datastore;
 use crate::tunnel::Pending;
 use sextant_identity::{ClientAuth, Limits, Mesh, ServiceName, serve_grpc, serve_http};
-use sextant_kit::{Context, Service};
+use sextant_kit::{Context, Service, Task};
 use std::net::SocketAddr;
 use tokio::net::TcpListener;
 
@@ -26,6 +26,8 @@ impl Service for App {
 
     async fn run(config: Config, ctx: Context) -> anyhow::Result<()> {
         config.cluster.validate().map_err(Error::Config)?;
+        // Held until the others exist: between two waits the process isn't ready.
+        let starting = ctx.readiness.task("start");
         let listeners = Listeners::bind(&config).await?;
         let identity = ServiceName::Supervisor.into();
         let mesh = match Mesh::enroll(&config.enroll, identity, &ctx).await {
@@ -36,10 +38,9 @@ impl Service for App {
             Err(sextant_identity::Error::Drained(_)) => return Ok(()),
             outcome => outcome?,
         };
-        Bound::new(config, ctx, mesh, Datastore::new(client), listeners)
-            .await?
-            .run()
-            .await?;
+        let bound = Bound::new(config, ctx, mesh, Datastore::new(client), listeners).await?;
+        starting.ready();
+        Box::pin(bound.run()).await?;
         Ok(())
     }
 }
@@ -77,6 +78,14 @@ pub struct Bound {
     /// Address of the public listener.
     pub public: SocketAddr,
     advertised: String,
+    waits: Waits,
+}
+
+/// What a replica isn't ready without.
+#[derive(Debug)]
+struct Waits {
+    datastore: Task,
+    lease: Task,
 }
 
 impl Bound {
@@ -97,6 +106,10 @@ impl Bound {
                 .map_err(|source| Error::io("reading a listener's address", source))
         };
         let (internal, public) = (local(&listeners.internal)?, local(&listeners.public)?);
+        let waits = Waits {
+            datastore: ctx.readiness.task("datastore"),
+            lease: ctx.readiness.task("lease"),
+        };
         let advertised = address::advertised(&config, internal).await;
         Ok(Self {
             config,
@@ -107,6 +120,7 @@ impl Bound {
             internal,
             public,
             advertised,
+            waits,
         })
     }
 
@@ -115,26 +129,53 @@ impl Bound {
     /// # Errors
     /// A listener that fails.
     pub async fn run(self) -> Result<(), Error> {
-        let (shared, kube_nodes) = Shared::start(&self);
-        let drain = self.ctx.drain.clone();
+        let Self {
+            config,
+            ctx,
+            mesh,
+            store,
+            listeners,
+            advertised,
+            waits,
+            ..
+        } = self;
+        let drain = ctx.drain.clone();
+        let parts = Parts {
+            config,
+            ctx,
+            mesh,
+            store,
+            advertised,
+        };
+        let (shared, kube_nodes) = Shared::start(&parts, waits);
         let pending = Pending::default();
-        let public = routes::public(&self, &shared, &pending);
-        let internal = routes::internal(&self, &shared, &pending);
-        duties::start(&self, &shared, kube_nodes);
+        let public = routes::public(&parts, &shared, &pending);
+        let internal = routes::internal(&parts, &shared, &pending);
+        duties::start(&parts, &shared, kube_nodes);
         let serve_public = serve_http(
-            self.listeners.public,
-            self.mesh.server_tls(ClientAuth::Optional),
+            listeners.public,
+            parts.mesh.server_tls(ClientAuth::Optional),
             public,
             Limits::default(),
             drain.clone(),
         );
         let serve_internal = serve_grpc(
-            self.listeners.internal,
-            self.mesh.server_tls(ClientAuth::Required),
+            listeners.internal,
+            parts.mesh.server_tls(ClientAuth::Required),
             internal,
             drain,
         );
         futures::try_join!(serve_public, serve_internal)?;
         Ok(())
     }
+}
+
+/// What everything is made from.
+struct Parts {
+    config: Config,
+    ctx: Context,
+    mesh: Mesh,
+    store: Datastore,
+    /// `ip:port` under which other supervisors reach this one.
+    advertised: String,
 }

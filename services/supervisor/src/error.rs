@@ -135,7 +135,8 @@ pub async fn within<T, E: Into<Error>>(
     limit: std::time::Duration,
     attempt: impl Future<Output = Result<T, E>>,
 ) -> Result<T, Error> {
-    match tokio::time::timeout(limit, attempt).await {
+    // Calls of clients are large futures; boxed, they don't add up on the stack of whoever nests them.
+    match tokio::time::timeout(limit, Box::pin(attempt)).await {
         Ok(outcome) => outcome.map_err(Into::into),
         Err(_) => Err(Error::Deadline(what.to_owned(), limit.as_secs())),
     }

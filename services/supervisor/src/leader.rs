@@ -2,6 +2,7 @@
 
 use crate::domain::queue::Place;
 use crate::store::tickets::{Queues, Standing};
+use futures::future::BoxFuture;
 use sextant_kit::Drain;
 use sextant_kit::backoff::Backoff;
 use std::time::Duration;
@@ -10,15 +11,14 @@ use tokio::sync::watch;
 const QUEUE: &str = "leader";
 
 /// Runs `work` whenever this replica leads; drops it at its next await when it no longer does.
-pub async fn run<F, Fut>(
+pub async fn run<F>(
     queues: Queues,
     mut lease: watch::Receiver<Option<i64>>,
     replica: String,
     drain: Drain,
     work: F,
 ) where
-    F: Fn() -> Fut,
-    Fut: Future<Output = ()>,
+    F: Fn() -> BoxFuture<'static, ()>,
 {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
     while !drain.is_draining() {
@@ -47,10 +47,9 @@ pub async fn run<F, Fut>(
 }
 
 /// Ends when the place in the queue is gone.
-async fn serve<F, Fut>(mut standing: Standing, work: &F)
+async fn serve<F>(mut standing: Standing, work: &F)
 where
-    F: Fn() -> Fut,
-    Fut: Future<Output = ()>,
+    F: Fn() -> BoxFuture<'static, ()>,
 {
     let mut place = None;
     loop {

@@ -1,14 +1,16 @@
 //! What goes on beside serving: following the API's nodes on every replica, and the leader's work on one.
 
-use super::Bound;
+use super::Parts;
 use super::shared::Shared;
 use crate::domain::fleet::KubeNodes;
 use crate::kube::{
     bootstrap, keep_addons, keep_endpoints, register_pod_networks, rotating, watch_nodes,
 };
 use crate::leader;
+use crate::store::Datastore;
 use crate::token_files::TokenFiles;
-use sextant_identity::Leaf;
+use futures::FutureExt;
+use sextant_identity::{Leaf, Mesh};
 use sextant_proto::certauthority::Profile;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -16,25 +18,25 @@ use tokio::sync::watch;
 type Api = watch::Receiver<Option<kube::Client>>;
 
 /// Starts both.
-pub(super) fn start(bound: &Bound, shared: &Shared, nodes: watch::Sender<Arc<KubeNodes>>) {
+pub(super) fn start(parts: &Parts, shared: &Shared, nodes: watch::Sender<Arc<KubeNodes>>) {
     let (publish, api) = watch::channel(None);
-    follow_api(bound, shared, nodes, publish);
-    lead(bound, shared, api);
+    follow_api(parts, shared, nodes, publish);
+    lead(parts, shared, api);
 }
 
 /// Obtains the certificate for kube-apiserver and follows its nodes.
 fn follow_api(
-    bound: &Bound,
+    parts: &Parts,
     shared: &Shared,
     nodes: watch::Sender<Arc<KubeNodes>>,
     publish: watch::Sender<Option<kube::Client>>,
 ) {
     let (mesh, ctx, cluster) = (
-        bound.mesh.clone(),
-        bound.ctx.clone(),
+        parts.mesh.clone(),
+        parts.ctx.clone(),
         shared.cluster.clone(),
     );
-    bound.ctx.drain.spawn(async move {
+    parts.ctx.drain.spawn(async move {
         // It only ever fails because the process is stopping.
         let Ok(leaf) = Leaf::obtain(&mesh, Profile::SupervisorClient, &ctx).await else {
             return;
@@ -49,39 +51,57 @@ fn follow_api(
     });
 }
 
-fn lead(bound: &Bound, shared: &Shared, api: Api) {
-    let (mesh, store, drain) = (
-        bound.mesh.clone(),
-        bound.store.clone(),
-        bound.ctx.drain.clone(),
-    );
+fn lead(parts: &Parts, shared: &Shared, api: Api) {
     let files = TokenFiles::new(
-        bound.config.nodes_folder.clone(),
+        parts.config.nodes_folder.clone(),
         shared.cluster.nodes.clone(),
         shared.tokens.clone(),
     );
-    let own = shared.clone();
-    let shared = shared.clone();
-    let work = move || {
-        let (files, shared, mesh, store) =
-            (files.clone(), shared.clone(), mesh.clone(), store.clone());
-        let mut api = api.clone();
-        async move {
-            let cluster = async {
-                bootstrap(&shared.cluster, &mesh, &shared.issuer, &store).await;
-                let Ok(client) = api.wait_for(Option::is_some).await.map(|c| c.clone()) else {
-                    return;
-                };
-                let Some(client) = client else { return };
-                futures::join!(
-                    keep_addons(client.clone(), &shared.cluster, store.clone()),
-                    keep_endpoints(client, &shared.cluster),
-                    register_pod_networks(shared.fleet.clone(), store.clone()),
-                );
-            };
-            futures::join!(files.run(shared.state.clone()), cluster);
-        }
+    let led = Led {
+        files,
+        shared: shared.clone(),
+        mesh: parts.mesh.clone(),
+        store: parts.store.clone(),
+        api,
     };
-    let task = leader::run(own.queues, own.lease, own.replica, drain.clone(), work);
-    drain.spawn(task);
+    let (queues, lease) = (shared.queues.clone(), shared.lease.clone());
+    let work = move || led.clone().work().boxed();
+    let drain = parts.ctx.drain.clone();
+    let task = leader::run(queues, lease, shared.replica.clone(), drain, work);
+    parts.ctx.drain.spawn(task.boxed());
+}
+
+/// What the leader works with.
+#[derive(Clone)]
+struct Led {
+    files: TokenFiles,
+    shared: Shared,
+    mesh: Mesh,
+    store: Datastore,
+    api: Api,
+}
+
+impl Led {
+    async fn work(self) {
+        let files = self.files.clone().run(self.shared.state.clone());
+        futures::join!(files.boxed(), self.keep_cluster().boxed());
+    }
+
+    async fn keep_cluster(mut self) {
+        let (cluster, store) = (&self.shared.cluster, &self.store);
+        bootstrap(cluster, &self.mesh, &self.shared.issuer, store).await;
+        let Ok(Some(client)) = self
+            .api
+            .wait_for(Option::is_some)
+            .await
+            .map(|api| api.clone())
+        else {
+            return;
+        };
+        futures::join!(
+            keep_addons(client.clone(), cluster, store.clone()).boxed(),
+            keep_endpoints(client, cluster).boxed(),
+            register_pod_networks(self.shared.fleet.clone(), store.clone()).boxed(),
+        );
+    }
 }

@@ -1,6 +1,6 @@
 //! What the two listeners serve.
 
-use super::Bound;
+use super::Parts;
 use super::shared::Shared;
 use crate::admin::AdminService;
 use crate::grpc::ComponentsService;
@@ -17,15 +17,15 @@ use tokio::sync::watch;
 use tonic::service::Routes;
 
 /// The join API, and gRPC for nodes and administrators.
-pub(super) fn public(bound: &Bound, shared: &Shared, pending: &Pending) -> axum::Router {
-    let ctx = &bound.ctx;
+pub(super) fn public(parts: &Parts, shared: &Shared, pending: &Pending) -> axum::Router {
+    let ctx = &parts.ctx;
     let join = JoinApi {
         cluster: shared.cluster.clone(),
-        mesh: bound.mesh.clone(),
-        trust: bound.mesh.trust(),
+        mesh: parts.mesh.clone(),
+        trust: parts.mesh.trust(),
         tokens: shared.tokens.clone(),
         issuer: shared.issuer.clone(),
-        store: bound.store.clone(),
+        store: parts.store.clone(),
         state: shared.state.clone(),
         hub: shared.hub.clone(),
         nonces: Nonces::default(),
@@ -35,31 +35,31 @@ pub(super) fn public(bound: &Bound, shared: &Shared, pending: &Pending) -> axum:
     let sources = Sources {
         cluster: shared.cluster.clone(),
         fleet: shared.fleet.clone(),
-        trust: bound.mesh.trust(),
-        store: bound.store.clone(),
+        trust: parts.mesh.trust(),
+        store: parts.store.clone(),
         drain: ctx.drain.clone(),
     };
     let (hub, issuer) = (shared.hub.clone(), shared.issuer.clone());
     let sessions = NodeSessions::new(hub, pending.clone(), issuer, sources);
     let admin = AdminService {
         cluster: shared.cluster.clone(),
-        parts: bound.config.parts.clone(),
-        mesh: bound.mesh.clone(),
+        parts: parts.config.parts.clone(),
+        mesh: parts.mesh.clone(),
         issuer: shared.issuer.clone(),
         tokens: shared.tokens.clone(),
-        store: bound.store.clone(),
+        store: parts.store.clone(),
         state: shared.state.clone(),
         hub: shared.hub.clone(),
         kube_nodes: shared.kube_nodes.clone(),
-        address: bound.advertised.clone(),
+        address: parts.advertised.clone(),
     };
     let grpc = Routes::new(NodeSessionServer::new(sessions)).add_service(AdminServer::new(admin));
     router(join).merge(authz::guard(grpc))
 }
 
 /// gRPC for runners and other supervisors.
-pub(super) fn internal(bound: &Bound, shared: &Shared, pending: &Pending) -> Routes {
-    let drain = bound.ctx.drain.clone();
+pub(super) fn internal(parts: &Parts, shared: &Shared, pending: &Pending) -> Routes {
+    let drain = parts.ctx.drain.clone();
     // One value for now: the configuration is read at start. Watchers follow it all the same.
     let (_, cluster) = watch::channel(shared.cluster.clone());
     let components = ComponentsService::new(
@@ -71,7 +71,7 @@ pub(super) fn internal(bound: &Bound, shared: &Shared, pending: &Pending) -> Rou
     let carrier = Carrier {
         hub: shared.hub.clone(),
         pending: pending.clone(),
-        metrics: TunnelMetrics::new(&bound.ctx.metrics),
+        metrics: TunnelMetrics::new(&parts.ctx.metrics),
         drain,
     };
     let map = Map {
@@ -80,6 +80,6 @@ pub(super) fn internal(bound: &Bound, shared: &Shared, pending: &Pending) -> Rou
         state: shared.state.clone(),
         replica: shared.replica.clone(),
     };
-    let egress = EgressTunnel::new(carrier, bound.mesh.clone(), map);
+    let egress = EgressTunnel::new(carrier, parts.mesh.clone(), map);
     Routes::new(ComponentsServer::new(components)).add_service(EgressServer::new(egress))
 }

@@ -1,6 +1,6 @@
 //! What the tasks of a replica share, and the tasks that keep it fresh.
 
-use super::{Bound, address, view};
+use super::{Parts, Waits, address, view};
 use crate::certificates::Issuer;
 use crate::domain::cluster::ClusterConfig;
 use crate::domain::fleet::{Fleet, KubeNodes};
@@ -31,25 +31,24 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Starts the tasks; nodes of the API come from the caller.
-    pub fn start(bound: &Bound) -> (Self, watch::Sender<Arc<KubeNodes>>) {
-        let (ctx, drain, store) = (&bound.ctx, &bound.ctx.drain, &bound.store);
-        let cluster = Arc::new(bound.config.cluster.clone());
+    pub fn start(parts: &Parts, waits: Waits) -> (Self, watch::Sender<Arc<KubeNodes>>) {
+        let (drain, store) = (&parts.ctx.drain, &parts.store);
+        let cluster = Arc::new(parts.config.cluster.clone());
         let replica = format!("{}-{:08x}", address::host_name(), rand::random::<u32>());
         let hub = Hub::default();
         let (state_sender, state) = watch::channel(Arc::new(State::default()));
         let (lease_sender, lease) = watch::channel(None);
         let (kube_sender, kube_nodes) = watch::channel(Arc::new(KubeNodes::new()));
         let fleet = view::follow(state.clone(), kube_nodes.clone(), drain);
-        let task = ctx.readiness.task("datastore");
         drain.spawn(mirror::run(
             store.clone(),
             state_sender,
-            task,
+            waits.datastore,
             drain.clone(),
         ));
         // Not dropped by the drain: it gives its lease back, so that others take over at once.
-        let (guard, task) = (drain.guard(), ctx.readiness.task("lease"));
-        let keeper = lease::run(store.clone(), lease_sender, task, drain.clone());
+        let guard = drain.guard();
+        let keeper = lease::run(store.clone(), lease_sender, waits.lease, drain.clone());
         tokio::spawn(async move {
             keeper.await;
             drop(guard);
@@ -59,7 +58,7 @@ impl Shared {
             store.clone(),
             lease.clone(),
             replica.clone(),
-            bound.advertised.clone(),
+            parts.advertised.clone(),
             drain.clone(),
         ));
         let peer = Peer::Service(ServiceName::TokenService);
@@ -71,9 +70,9 @@ impl Shared {
             lease,
             fleet,
             kube_nodes,
-            issuer: Issuer::new(bound.mesh.clone(), store.clone(), Arc::clone(&cluster)),
+            issuer: Issuer::new(parts.mesh.clone(), store.clone(), Arc::clone(&cluster)),
             cluster,
-            tokens: JoinTokensClient::new(bound.mesh.channel(&bound.config.token_service, peer)),
+            tokens: JoinTokensClient::new(parts.mesh.channel(&parts.config.token_service, peer)),
         };
         (shared, kube_sender)
     }

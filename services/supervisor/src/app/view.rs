@@ -23,14 +23,20 @@ pub(super) fn follow(
                 }
                 changed
             });
-            let changed = tokio::select! {
-                changed = state.changed() => changed,
-                changed = kube.changed() => changed,
-            };
-            if changed.is_err() {
-                return;
+            tokio::select! {
+                changed = state.changed() => if changed.is_err() {
+                    return;
+                },
+                // Without anybody who follows the API's nodes, the registry alone counts.
+                () = changed(&mut kube) => {}
             }
         }
     });
     fleet
+}
+
+async fn changed<T>(receiver: &mut watch::Receiver<T>) {
+    if receiver.changed().await.is_err() {
+        std::future::pending().await
+    }
 }

@@ -76,10 +76,7 @@ async fn follow(
             () = sleep_until(silent_at) => {
                 return Status::deadline_exceeded("no report for 30 s");
             }
-            changed = sources.fleet.changed() => {
-                if changed.is_err() {
-                    return Status::unavailable("this supervisor is stopping");
-                }
+            () = changed(&mut sources.fleet) => {
                 let fleet = sources.fleet.borrow_and_update().clone();
                 let present = fleet.nodes.contains_key(node);
                 if registered && !present {
@@ -93,10 +90,7 @@ async fn follow(
                 sent = config.clone();
                 Instruction::Config(config)
             }
-            changed = sources.trust.changed() => {
-                if changed.is_err() {
-                    return Status::unavailable("this supervisor is stopping");
-                }
+            () = changed(&mut sources.trust) => {
                 Instruction::Trust(Trust::from(&**sources.trust.borrow_and_update()))
             }
             Some(instruction) = session.instructions.recv() => match instruction.instruction {
@@ -124,6 +118,13 @@ async fn follow(
                 return Status::deadline_exceeded("the node reads no instructions");
             }
         }
+    }
+}
+
+/// A value that nobody changes any more stays as it is.
+async fn changed<T>(receiver: &mut watch::Receiver<T>) {
+    if receiver.changed().await.is_err() {
+        std::future::pending().await
     }
 }
 

@@ -190,7 +190,8 @@ pub(crate) async fn attempt<T>(
     what: &str,
     call: impl Future<Output = Result<T, etcd_client::Error>>,
 ) -> Result<T, Error> {
-    match tokio::time::timeout(DEADLINE, call).await {
+    // A client's call is a large future; boxed, it doesn't add up on the stack of whoever nests it.
+    match tokio::time::timeout(DEADLINE, Box::pin(call)).await {
         Ok(outcome) => outcome.map_err(|source| Error::Datastore {
             what: what.to_owned(),
             source,

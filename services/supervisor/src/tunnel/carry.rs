@@ -14,6 +14,8 @@ use tokio::time::{Instant, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
+const STOPPING: &str = "this supervisor is stopping";
+
 /// What a connection over an own session needs. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Carrier {
@@ -51,14 +53,10 @@ impl Carrier {
                 message: Some(Message::Data(first)),
             }));
         }
-        let (metrics, drain) = (self.metrics.clone(), self.drain.clone());
+        let carrier = self.clone();
         tokio::spawn(async move {
-            let _open = metrics.opened();
-            let down = down(from_api, end.down, &metrics);
-            let up = up(end.up, to_api.clone(), &metrics);
-            if drain.run(async { tokio::join!(up, down) }).await.is_none() {
-                let _ = to_api.try_send(Err(Status::unavailable("this supervisor is stopping")));
-            }
+            let _open = carrier.metrics.opened();
+            tokio::join!(carrier.up(end.up, to_api), carrier.down(from_api, end.down));
         });
         Ok(ReceiverStream::new(answers))
     }
@@ -95,62 +93,63 @@ impl Carrier {
             ))),
         }
     }
-}
 
-/// From the node to kube-apiserver. Ending the answer is the half-close.
-async fn up(mut from: Streaming<TunnelData>, to: mpsc::Sender<Answer>, metrics: &TunnelMetrics) {
-    loop {
-        let answer = tokio::select! {
-            // Nobody reads any more: dropping `from` tells the node.
-            () = to.closed() => return,
-            message = from.message() => match message {
-                Ok(Some(data)) => Ok(EgressData { message: Some(Message::Data(data.data)) }),
+    /// From the node to kube-apiserver. Ending the answer is the half-close.
+    async fn up(&self, mut from: Streaming<TunnelData>, to: mpsc::Sender<Answer>) {
+        loop {
+            let message = tokio::select! {
+                // Nobody reads any more: dropping `from` tells the node.
+                () = to.closed() => return,
+                () = self.drain.signaled() => Err(Status::unavailable(STOPPING)),
+                message = from.message() => message,
+            };
+            let answer = match message {
                 Ok(None) => return,
-                Err(status) => Err(Status::unavailable(format!("the node broke off: {}", status.message()))),
-            },
-        };
-        let broken = answer.is_err();
-        if let Ok(EgressData {
-            message: Some(Message::Data(data)),
-        }) = &answer
-        {
-            metrics.count_up(data.len());
-        }
-        if to.send(answer).await.is_err() || broken {
-            return;
+                Ok(Some(TunnelData { data, .. })) => {
+                    self.metrics.count_up(data.len());
+                    Ok(EgressData {
+                        message: Some(Message::Data(data)),
+                    })
+                }
+                Err(status) => Err(Status::unavailable(format!("cut: {}", status.message()))),
+            };
+            let cut = answer.is_err();
+            if to.send(answer).await.is_err() || cut {
+                return;
+            }
         }
     }
-}
 
-/// From kube-apiserver to the node. Dropping the sender is the half-close.
-async fn down(
-    mut from: Streaming<EgressData>,
-    to: mpsc::Sender<Result<TunnelData, Status>>,
-    metrics: &TunnelMetrics,
-) {
-    loop {
-        let data = tokio::select! {
-            () = to.closed() => return,
-            message = from.message() => match message {
-                Ok(Some(EgressData { message: Some(Message::Data(data)) })) => data,
-                Ok(Some(_)) => continue,
+    /// From kube-apiserver to the node. Dropping the sender is the half-close.
+    async fn down(
+        &self,
+        mut from: Streaming<EgressData>,
+        to: mpsc::Sender<Result<TunnelData, Status>>,
+    ) {
+        loop {
+            let message = tokio::select! {
+                () = to.closed() => return,
+                () = self.drain.signaled() => Err(Status::unavailable(STOPPING)),
+                message = from.message() => message,
+            };
+            let answer = match message {
                 Ok(None) => return,
-                Err(status) => {
-                    let _ = to.send(Err(Status::cancelled(status.message().to_owned()))).await;
-                    return;
+                Ok(Some(EgressData {
+                    message: Some(Message::Data(data)),
+                })) => {
+                    self.metrics.count_down(data.len());
+                    Ok(TunnelData {
+                        data,
+                        error: String::new(),
+                    })
                 }
-            },
-        };
-        metrics.count_down(data.len());
-        if to
-            .send(Ok(TunnelData {
-                data,
-                error: String::new(),
-            }))
-            .await
-            .is_err()
-        {
-            return;
+                Ok(Some(_)) => continue,
+                Err(status) => Err(Status::cancelled(status.message().to_owned())),
+            };
+            let cut = answer.is_err();
+            if to.send(answer).await.is_err() || cut {
+                return;
+            }
         }
     }
 }
