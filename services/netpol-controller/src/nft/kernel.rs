@@ -14,7 +14,7 @@ use nix::errno::Errno;
 
 /// Largest part of a plan in one transaction, in bytes of messages. A transaction holds a lock that kube-proxy
 /// needs too.
-const CHUNK: usize = 512 * 1024;
+const CHUNK: usize = 256 * 1024;
 /// How often a comparison is tried anew because somebody changed some table meanwhile.
 const ATTEMPTS: u32 = 20;
 
