@@ -1,0 +1,133 @@
+//! What the tests share: a datastore-proxy in process, and clients of it.
+#![allow(dead_code, missing_docs, unreachable_pub)]
+
+use datastore_proxy::app::Bound;
+use datastore_proxy::config::Config;
+use sextant_kit::{Context, DrainTrigger};
+use sextant_proto::etcd::etcdserverpb as pb;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use tonic::transport::Channel;
+
+/// A datastore-proxy that serves plaintext on a free port.
+pub struct Served {
+    pub address: SocketAddr,
+    pub ctx: Context,
+    trigger: DrainTrigger,
+    task: tokio::task::JoinHandle<()>,
+}
+
+pub fn config(path: &Path) -> Config {
+    Config {
+        endpoint: format!("sqlite://{}", path.display()),
+        listen: (Ipv4Addr::LOCALHOST, 0).into(),
+        insecure_loopback: true,
+        ..Config::default()
+    }
+}
+
+impl Served {
+    pub async fn start(path: &Path) -> Self {
+        Self::start_with(config(path)).await
+    }
+
+    pub async fn start_with(config: Config) -> Self {
+        let (ctx, trigger) = Context::new();
+        let bound = Bound::bind(config, ctx.clone()).await.expect("it starts");
+        let address = bound.address().expect("an address");
+        let task = tokio::spawn(async move { bound.run().await.expect("it serves") });
+        Self { address, ctx, trigger, task }
+    }
+
+    /// Stops it and waits until the file is free again.
+    pub async fn stop(self) {
+        self.trigger.start();
+        self.task.await.expect("it ends");
+        self.trigger.finished().await;
+    }
+
+    pub async fn clients(&self) -> Clients {
+        Clients::connect(&format!("http://{}", self.address)).await
+    }
+}
+
+/// One client of each service.
+#[derive(Clone)]
+pub struct Clients {
+    pub kv: pb::kv_client::KvClient<Channel>,
+    pub watch: pb::watch_client::WatchClient<Channel>,
+    pub lease: pb::lease_client::LeaseClient<Channel>,
+    pub maintenance: pb::maintenance_client::MaintenanceClient<Channel>,
+}
+
+impl Clients {
+    pub async fn connect(url: &str) -> Self {
+        let channel = Channel::from_shared(url.to_owned()).expect("a URL");
+        Self::over(channel.connect().await.expect("a connection"))
+    }
+
+    pub fn over(channel: Channel) -> Self {
+        let kv = pb::kv_client::KvClient::new(channel.clone());
+        Self {
+            kv: kv.max_decoding_message_size(usize::MAX).max_encoding_message_size(usize::MAX),
+            watch: pb::watch_client::WatchClient::new(channel.clone())
+                .max_decoding_message_size(usize::MAX),
+            lease: pb::lease_client::LeaseClient::new(channel.clone()),
+            maintenance: pb::maintenance_client::MaintenanceClient::new(channel),
+        }
+    }
+
+    pub async fn put(&mut self, key: &str, value: &str) -> i64 {
+        let response = self.kv.put(put(key, value)).await.expect("put").into_inner();
+        revision(response.header)
+    }
+
+    pub async fn get(&mut self, key: &str) -> Option<String> {
+        let response = self.kv.range(get(key)).await.expect("range").into_inner();
+        response.kvs.first().map(|kv| String::from_utf8_lossy(&kv.value).into_owned())
+    }
+}
+
+pub fn put(key: &str, value: &str) -> pb::PutRequest {
+    pb::PutRequest {
+        key: key.to_owned().into(),
+        value: value.to_owned().into(),
+        ..pb::PutRequest::default()
+    }
+}
+
+pub fn get(key: &str) -> pb::RangeRequest {
+    pb::RangeRequest { key: key.to_owned().into(), ..pb::RangeRequest::default() }
+}
+
+/// Every key that begins with `prefix`, whose last byte isn't 0xff.
+pub fn list(prefix: &str) -> pb::RangeRequest {
+    pb::RangeRequest {
+        key: prefix.to_owned().into(),
+        range_end: prefix_end(prefix).into(),
+        ..pb::RangeRequest::default()
+    }
+}
+
+pub fn prefix_end(prefix: &str) -> Vec<u8> {
+    let mut end = prefix.as_bytes().to_vec();
+    if let Some(last) = end.last_mut() {
+        *last += 1;
+    }
+    end
+}
+
+pub fn delete(key: &str) -> pb::DeleteRangeRequest {
+    pb::DeleteRangeRequest { key: key.to_owned().into(), ..pb::DeleteRangeRequest::default() }
+}
+
+pub fn revision(header: Option<pb::ResponseHeader>) -> i64 {
+    header.expect("a header").revision
+}
+
+/// A folder for one test, and a store in it.
+pub fn store() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("state.db");
+    (folder, path)
+}
