@@ -125,7 +125,9 @@ async fn follow(
         }
         tokio::select! {
             () = answers.closed() => return,
+            // Nobody is left who could change it: what was said stays true.
             changed = cluster.changed() => if changed.is_err() {
+                answers.closed().await;
                 return;
             },
         }
