@@ -1,25 +1,26 @@
 //! Build → bound → run.
 
-use crate::api::{Balancer, Forwarder};
 use crate::config::{Checked, Config};
 use crate::error::Error;
 use crate::grpc::{self, NodeService};
 use crate::join::{Joined, Joiner, Renewal, Token};
 use crate::metrics::NodeMetrics;
 use crate::network::{Network, follow_addresses, own_address};
-use crate::runtime::{Children, Images, Runtime, resolver};
+use crate::runtime::{Children, Images, Runtime};
 use crate::session::Sessions;
 use crate::store::{Last, State};
 use crate::{init, status};
 use sextant_identity::{Identity, Mesh};
 use sextant_kit::backoff::{Backoff, retry};
 use sextant_kit::cli::Command;
-use sextant_kit::{Context, Drain, Service, Task};
-use sextant_proto::supervisor::{NodeConfig, NodeSettings};
+use sextant_kit::config::Sources;
+use sextant_kit::{Context, Service, Task};
+use sextant_proto::supervisor::NodeConfig;
 use std::collections::BTreeSet;
 use std::io::Read;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 use tokio::sync::watch;
@@ -48,12 +49,7 @@ impl Service for App {
                 clap: clap::Command::new("init").about(
                     "Runs as the node container's first process and keeps the agent running",
                 ),
-                run: |_, _| {
-                    let arguments = std::env::args()
-                        .skip(1)
-                        .filter(|argument| argument != "init");
-                    init::main(arguments.collect())
-                },
+                run: |_, sources| start_init(sources),
             },
             Command {
                 clap: clap::Command::new("status").about("Shows the state of the running agent"),
@@ -228,7 +224,7 @@ impl Agent {
         } else {
             network.ready();
         }
-        drain.spawn(serve_api(last, api, drain.clone()));
+        drain.spawn(crate::api::offer(last, api, drain.clone()));
         Ok(())
     }
 
@@ -266,6 +262,19 @@ impl Agent {
             state: self.state.clone(),
         }
     }
+}
+
+/// A wrong configuration ends the container: restarting the agent wouldn't help.
+fn start_init(sources: &Sources) -> ExitCode {
+    let config = sources.load::<Config>().map_err(anyhow::Error::from);
+    if let Err(error) = config.and_then(|config| Ok(config.check()?)) {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    let arguments = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "init");
+    init::main(arguments.collect())
 }
 
 fn token(path: &Path) -> Result<Token, Error> {
@@ -317,86 +326,4 @@ async fn measure(
             .set(i64::try_from(crashes).unwrap_or(i64::MAX));
         tokio::time::sleep(Duration::from_secs(5)).await;
     }
-}
-
-/// Offers the API and, where pods need it, a resolver on the API's address; anew when the address changes.
-async fn serve_api(last: Last, task: Task, drain: Drain) {
-    let mut follow = last.follow();
-    loop {
-        let settings = follow
-            .borrow_and_update()
-            .settings
-            .clone()
-            .unwrap_or_default();
-        let place = (settings.api_address.clone(), settings.api_port);
-        let moved = follow.wait_for(|config| {
-            let settings = config.settings.clone().unwrap_or_default();
-            (settings.api_address, settings.api_port) != place
-        });
-        tokio::select! {
-            () = offer(&last, &settings, &task, &drain) => return,
-            _ = moved => {}
-        }
-    }
-}
-
-async fn offer(last: &Last, settings: &NodeSettings, task: &Task, drain: &Drain) {
-    // The address is put on its interface meanwhile.
-    let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
-    let bound = retry("offering the API", task, backoff, drain, || bind(settings)).await;
-    let Some((listener, forwarder)) = bound else {
-        return;
-    };
-    task.ready();
-    let servers = watch::Sender::new(settings.api_servers.clone());
-    let balancer = Balancer::new(servers.subscribe()).serve(listener, drain.clone());
-    let forward = async {
-        if let Some(forwarder) = forwarder {
-            forwarder.serve(drain.clone()).await;
-        }
-    };
-    let mut follow = last.follow();
-    let update = async {
-        while follow.changed().await.is_ok() {
-            let settings = follow
-                .borrow_and_update()
-                .settings
-                .clone()
-                .unwrap_or_default();
-            // An empty list is a mistake somewhere; the last one that worked is better.
-            if !settings.api_servers.is_empty() {
-                servers.send_if_modified(|old| {
-                    let new = *old != settings.api_servers;
-                    if new {
-                        *old = settings.api_servers;
-                    }
-                    new
-                });
-            }
-        }
-    };
-    tokio::join!(balancer, forward, update);
-}
-
-async fn bind(
-    settings: &NodeSettings,
-) -> Result<(tokio::net::TcpListener, Option<Forwarder>), Error> {
-    let address: IpAddr = settings.api_address.parse().map_err(|_| {
-        Error::Config(format!(
-            "settings.api_address `{}` is no address",
-            settings.api_address
-        ))
-    })?;
-    let port = u16::try_from(settings.api_port)
-        .map_err(|_| Error::Config(format!("settings.api_port {}", settings.api_port)))?;
-    let listener = sextant_kit::net::bind(SocketAddr::new(address, port))
-        .await
-        .map_err(|e| Error::network("offering the API", e))?;
-    let plan = resolver(settings)?;
-    if plan.forward_to.is_empty() {
-        return Ok((listener, None));
-    }
-    let servers = Forwarder::at_dns_port(&plan.forward_to);
-    let forwarder = Forwarder::bind(SocketAddr::new(address, 53), servers).await?;
-    Ok((listener, Some(forwarder)))
 }

@@ -3,7 +3,9 @@
 mod balancer;
 mod client;
 mod dns;
+mod offer;
 
 pub use balancer::Balancer;
 pub use client::ApiClient;
 pub use dns::Forwarder;
+pub use offer::offer;

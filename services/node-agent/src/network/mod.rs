@@ -1,9 +1,9 @@
 //! The node's network: addresses, the API's dummy interface, the overlay, masquerading.
 
 mod address;
-mod masquerade;
 mod netlink;
 mod reconcile;
+mod table;
 mod vxlan;
 
 pub use address::{follow as follow_addresses, own as own_address};

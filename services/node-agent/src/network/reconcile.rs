@@ -1,6 +1,6 @@
 //! Brings the kernel to what the configuration asks, on each change and every half minute.
 
-use super::masquerade::Masquerade;
+use super::table::{Rules, Table};
 use super::{Netlink, VxlanDevice};
 use crate::config::{Config, text};
 use crate::domain::cni::{PodNetwork, VXLAN_OVERHEAD};
@@ -10,18 +10,23 @@ use crate::store::{Last, write_if_changed};
 use ipnet::Ipv4Net;
 use sextant_kit::{Drain, Task};
 use sextant_proto::supervisor::{NodeConfig, NodeSettings};
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::lookup_host;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 /// The interface that holds the API's address.
 pub const API_INTERFACE: &str = "sextant-api";
 /// The overlay's device.
 pub const VXLAN_INTERFACE: &str = "sx-vxlan";
-/// The API's interface belongs to the pod network too.
+/// Between looks at the kernel.
 const PERIOD: Duration = Duration::from_secs(30);
+/// Longest wait for the resolver.
+const RESOLVE: Duration = Duration::from_secs(3);
 /// After a failure.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -30,7 +35,8 @@ pub struct Network {
     config: Arc<Config>,
     vtep_mac: Mac,
     netlink: Netlink,
-    masquerade: Masquerade,
+    table: Table,
+    supervisors: BTreeSet<SocketAddrV4>,
 }
 
 impl Network {
@@ -40,7 +46,8 @@ impl Network {
             config,
             vtep_mac,
             netlink: Netlink::open()?,
-            masquerade: Masquerade::new(),
+            table: Table::new(),
+            supervisors: BTreeSet::new(),
         })
     }
 
@@ -100,9 +107,31 @@ impl Network {
         };
         enable_forwarding()?;
         let mtu = self.overlay(config, settings, *underlay, &pods).await?;
-        self.masquerade.ensure(&pods, &cluster).await?;
+        self.resolve(settings).await;
+        let supervisors = self.supervisors.clone();
+        let rules = Rules {
+            pods,
+            cluster,
+            supervisors,
+        };
+        self.table.ensure(&rules).await?;
         // Last: the runtime calls the node's network ready once this file is there.
         self.conflist(settings, pods, mtu)
+    }
+
+    /// While a name doesn't resolve its last addresses count.
+    async fn resolve(&mut self, settings: &NodeSettings) {
+        let mut found = BTreeSet::new();
+        for supervisor in &settings.supervisors {
+            let Ok(Ok(addresses)) = timeout(RESOLVE, lookup_host(supervisor)).await else {
+                return;
+            };
+            found.extend(addresses.filter_map(|address| match address {
+                SocketAddr::V4(address) => Some(address),
+                SocketAddr::V6(_) => None,
+            }));
+        }
+        self.supervisors = found;
     }
 
     async fn overlay(

@@ -1,0 +1,160 @@
+//! The node's own packet table: pods leave the cluster under the node's address, among each other they keep their
+//! own, and they don't reach the supervisors.
+
+use crate::error::Error;
+use ipnet::Ipv4Net;
+use std::collections::BTreeSet;
+use std::net::SocketAddrV4;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+const TABLE: &str = "sextant-node";
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What the table depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rules {
+    /// This node's pods.
+    pub(super) pods: Ipv4Net,
+    /// All pods.
+    pub(super) cluster: Ipv4Net,
+    /// Supervisors as this node reaches them: the control plane's port for nodes and operators, not for pods.
+    pub(super) supervisors: BTreeSet<SocketAddrV4>,
+}
+
+impl Rules {
+    /// The table, replaced as a whole in one transaction.
+    fn render(&self) -> String {
+        let Self { pods, cluster, .. } = self;
+        format!(
+            "table inet {TABLE}\n\
+             delete table inet {TABLE}\n\
+             table inet {TABLE} {{\n\
+             \tchain forward {{\n\
+             \t\ttype filter hook forward priority filter; policy accept;\n\
+             {}\
+             \t}}\n\
+             \tchain postrouting {{\n\
+             \t\ttype nat hook postrouting priority srcnat; policy accept;\n\
+             \t\tip saddr {pods} ip daddr != {{ {cluster}, 224.0.0.0/4 }} oifname != \"lo\" masquerade fully-random\n\
+             \t}}\n\
+             }}\n",
+            self.refusal()
+        )
+    }
+
+    /// The forward hook comes after destination NAT, so a Service that leads there is refused too.
+    fn refusal(&self) -> String {
+        if self.supervisors.is_empty() {
+            return String::new();
+        }
+        let places = self
+            .supervisors
+            .iter()
+            .map(|s| format!("{} . {}", s.ip(), s.port()));
+        let places = places.collect::<Vec<_>>().join(", ");
+        format!(
+            "\t\tip saddr {} ip daddr . tcp dport {{ {places} }} reject with icmp admin-prohibited\n",
+            self.pods
+        )
+    }
+}
+
+/// Keeps the table as it should be.
+#[derive(Debug)]
+pub(super) struct Table {
+    nft: PathBuf,
+    applied: Option<String>,
+}
+
+impl Table {
+    pub(super) fn new() -> Self {
+        let found = ["/usr/sbin/nft", "/usr/bin/nft", "/sbin/nft"]
+            .iter()
+            .find(|p| Path::new(p).exists());
+        Self {
+            nft: found.unwrap_or(&"nft").into(),
+            applied: None,
+        }
+    }
+
+    /// Writes the table if it changed or if somebody removed it.
+    pub(super) async fn ensure(&mut self, rules: &Rules) -> Result<(), Error> {
+        let wanted = rules.render();
+        if self.applied.as_deref() == Some(wanted.as_str()) && self.is_there().await {
+            return Ok(());
+        }
+        self.run(&["-f", "-"], &wanted).await?;
+        self.applied = Some(wanted);
+        Ok(())
+    }
+
+    async fn is_there(&self) -> bool {
+        self.run(&["list", "chain", "inet", TABLE, "postrouting"], "")
+            .await
+            .is_ok()
+    }
+
+    async fn run(&self, arguments: &[&str], input: &str) -> Result<(), Error> {
+        let failed =
+            |reason: String| Error::network(format!("nft {}", arguments.join(" ")), reason);
+        let mut child = Command::new(&self.nft)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|e| failed(e.to_string()))?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin
+                .write_all(input.as_bytes())
+                .await
+                .map_err(|e| failed(e.to_string()))?;
+        }
+        let output = tokio::time::timeout(DEADLINE, child.wait_with_output())
+            .await
+            .map_err(|_| failed("not done within 10 s".into()))?
+            .map_err(|e| failed(e.to_string()))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(failed(
+            String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules() -> Rules {
+        Rules {
+            pods: "10.244.1.0/24".parse().unwrap(),
+            cluster: "10.244.0.0/16".parse().unwrap(),
+            supervisors: BTreeSet::from(["172.18.0.2:9443".parse().unwrap()]),
+        }
+    }
+
+    #[test]
+    fn traffic_inside_the_cluster_keeps_its_addresses() {
+        let text = rules().render();
+        assert!(text.contains("ip saddr 10.244.1.0/24 ip daddr != { 10.244.0.0/16, 224.0.0.0/4 }"));
+        assert!(text.contains("masquerade"));
+    }
+
+    #[test]
+    fn pods_are_kept_from_the_supervisors() {
+        let refusal = "ip saddr 10.244.1.0/24 ip daddr . tcp dport { 172.18.0.2 . 9443 } reject";
+        assert!(rules().render().contains(refusal));
+        let nobody = Rules {
+            supervisors: BTreeSet::new(),
+            ..rules()
+        };
+        assert!(!nobody.render().contains("reject"));
+    }
+}
