@@ -9,6 +9,7 @@ use crate::store::{Loaded, Reader, Size};
 use crate::watch::committed::Committed;
 use crate::watch::hub::Hub;
 use bytes::Bytes;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Values kept in memory.
@@ -18,6 +19,7 @@ const CACHE_BYTES: usize = 24 << 20;
 pub struct Shared {
     state: RwLock<State>,
     size: Mutex<Size>,
+    full: AtomicBool,
     pub(super) cache: Cache,
     pub(super) reader: Arc<dyn Reader>,
     /// All watches.
@@ -39,6 +41,7 @@ impl Shared {
             hub: Hub::new(state.revision),
             state: RwLock::new(state),
             size: Mutex::default(),
+            full: AtomicBool::new(false),
             cache: Cache::new(CACHE_BYTES),
             reader,
             metrics,
@@ -65,6 +68,15 @@ impl Shared {
     pub(super) fn set_size(&self, size: Size) {
         *self.size.lock().unwrap_or_else(PoisonError::into_inner) = size;
         self.metrics.size(size);
+    }
+
+    /// Whether the last write found no space.
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_full(&self, full: bool) {
+        self.full.store(full, Ordering::Relaxed);
     }
 
     /// Makes a committed batch visible. Readers and watches see each of its revisions at the same moment.

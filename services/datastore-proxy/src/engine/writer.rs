@@ -129,6 +129,9 @@ impl Writer {
             return self.fail(done, rows, &error);
         }
         self.shared.metrics.committed(size, began.elapsed());
+        if !changes.is_empty() {
+            self.shared.set_full(false);
+        }
         self.shared.publish(&changes);
         self.measure();
         for done in done {
@@ -161,6 +164,7 @@ impl Writer {
                     Ok(()) => all.push(changes),
                     Err(error) => {
                         pending.undo(changes);
+                        self.shared.set_full(matches!(error, StoreError::NoSpace(_)));
                         outcome = Err(error.clone().into());
                         if !self.log.is_open() {
                             result = Err(error);
@@ -175,6 +179,7 @@ impl Writer {
 
     /// Answers a batch that was not stored.
     fn fail(&mut self, done: Vec<Done>, rows: Vec<Row>, error: &StoreError) -> bool {
+        self.shared.set_full(matches!(error, StoreError::NoSpace(_)));
         tracing::warn!(%error, requests = done.len(), "nothing of a batch was stored");
         self.compaction.put_back(rows);
         let rolled_back = self.log.rollback();

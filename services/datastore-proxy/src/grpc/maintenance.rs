@@ -4,6 +4,7 @@ use super::Services;
 use crate::domain::authz::Call;
 use crate::domain::fault::Fault;
 use sextant_proto::etcd::etcdserverpb as pb;
+use sextant_proto::etcd::etcdserverpb::alarm_request::AlarmAction;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
@@ -42,6 +43,7 @@ impl pb::maintenance_server::Maintenance for Maintenance {
             raft_applied_index: index,
             raft_term: 1,
             storage_version: VERSION.to_owned(),
+            errors: if shared.is_full() { vec!["NOSPACE".to_owned()] } else { Vec::new() },
             ..pb::StatusResponse::default()
         }))
     }
@@ -50,7 +52,20 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         &self,
         request: Request<pb::AlarmRequest>,
     ) -> Result<Response<pb::AlarmResponse>, Status> {
-        self.unsupported(&request, "there are no alarms: a full disk is answered at each write")
+        let action = AlarmAction::try_from(request.get_ref().action);
+        if action != Ok(AlarmAction::Get) {
+            let why = "alarms are not set or cleared: writes go on as soon as there is space";
+            return self.unsupported(&request, why);
+        }
+        self.0.caller(&request, Call::Status)?;
+        let shared = self.0.engine.shared();
+        let full = pb::AlarmMember {
+            member_id: shared.member_id,
+            alarm: pb::AlarmType::Nospace.into(),
+        };
+        let alarms = if shared.is_full() { vec![full] } else { Vec::new() };
+        let header = Some(self.0.header(shared.state().revision));
+        Ok(Response::new(pb::AlarmResponse { header, alarms }))
     }
 
     async fn defragment(
