@@ -25,6 +25,8 @@ struct Shared {
     /// By plural, by namespace and name.
     objects: BTreeMap<String, BTreeMap<(String, String), Value>>,
     watchers: BTreeMap<String, Vec<mpsc::UnboundedSender<String>>>,
+    /// Version, plural and text of every event.
+    history: Vec<(u64, String, String)>,
 }
 
 impl Api {
@@ -72,6 +74,7 @@ impl Shared {
         if let Some(watchers) = self.watchers.get_mut(plural) {
             watchers.retain(|watcher| watcher.send(event.clone()).is_ok());
         }
+        self.history.push((self.version, plural.to_owned(), event));
     }
 }
 
@@ -89,6 +92,12 @@ async fn list(
     let mut shared = api.state.lock().unwrap();
     if query.get("watch").is_some_and(|watch| watch == "true") {
         let (sender, events) = mpsc::unbounded_channel();
+        let since: u64 = query["resourceVersion"].parse().unwrap();
+        for (version, of, event) in &shared.history {
+            if *version > since && of == plural {
+                sender.send(event.clone()).unwrap();
+            }
+        }
         shared.watchers.entry(plural.clone()).or_default().push(sender);
         let events = UnboundedReceiverStream::new(events).map(Ok::<_, std::convert::Infallible>);
         return Body::from_stream(events).into_response();
