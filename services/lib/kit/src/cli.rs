@@ -65,6 +65,10 @@ pub fn main<S: Service>() -> ExitCode {
 /// [`main`] with subcommands from elsewhere than [`Service::commands`].
 pub fn main_with<S: Service>(extra: Vec<Command>) -> ExitCode {
     let matches = command::<S>(&extra).get_matches();
+    if matches.get_flag("config-reference") {
+        print!("{}", config::reference_markdown::<S::Config>(S::NAME));
+        return ExitCode::SUCCESS;
+    }
     let set = matches.get_many::<String>("set").unwrap_or_default();
     let flags = S::flags().iter().filter_map(|flag| flag.setting(&matches));
     let sources = Sources::of_process(
@@ -98,6 +102,15 @@ pub fn main_with<S: Service>(extra: Vec<Command>) -> ExitCode {
     serve_with(S::NAME, config, S::run)
 }
 
+/// Threads with room for what unoptimised code puts on the stack when it reads Kubernetes' deeply nested types: a
+/// debug build overflows the usual 2 MiB. Untouched stack costs address space, not memory.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(8 * 1024 * 1024)
+        .build()
+}
+
 /// Runs `run` as a service: telemetry, admin port, signals, drain.
 pub fn serve_with<C, F, Fut>(name: &'static str, config: C, run: F) -> ExitCode
 where
@@ -106,7 +119,7 @@ where
     Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
     let common = config.common().clone();
-    let runtime = match tokio::runtime::Runtime::new() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };
@@ -212,6 +225,12 @@ fn command<S: Service>(extra: &[Command]) -> clap::Command {
                 .long("print-config")
                 .action(ArgAction::SetTrue)
                 .help("Prints the effective configuration without secrets and exits"),
+        )
+        .arg(
+            Arg::new("config-reference")
+                .long("config-reference")
+                .action(ArgAction::SetTrue)
+                .help("Prints every setting with its default and meaning as Markdown and exits"),
         )
         .subcommand(clap::Command::new("serve").about("Runs the service (the default)"))
         .subcommand(
