@@ -71,7 +71,7 @@ pub async fn run(config: Config, mesh: Mesh, ctx: &Context) -> Result<(), Error>
         false => None,
     };
     let folder = config.run_folder.join("pki");
-    let probe = pki::provide(component, &mesh, &folder, &metrics, ctx).await?;
+    let probe = pki::provide(component, &mesh, &folder, ctx).await?;
     if let Some(sockets) = &sockets {
         sockets.answering(patience, ctx).await;
     }

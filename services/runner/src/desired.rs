@@ -9,11 +9,14 @@ use sextant_proto::supervisor::{
 };
 use tokio::{
     sync::watch,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tonic::Status;
 
 use crate::{domain::component::Component, kept::Kept};
+
+/// A stream that lasted this long was well: the next attempt comes soon after it.
+const LASTING: Duration = Duration::from_secs(10);
 
 /// The newest configuration; None until there is one.
 pub(crate) type Desired = watch::Receiver<Option<Arc<ComponentConfig>>>;
@@ -86,10 +89,14 @@ impl Follower {
     /// Follows stream after stream until `enough` of what has come.
     async fn follow_until(&mut self, backoff: &mut Backoff, enough: fn(&Self) -> bool) {
         loop {
-            let error = match self.follow(backoff, enough).await {
+            let began = Instant::now();
+            let error = match self.follow(enough).await {
                 Ok(()) => return,
                 Err(error) => error,
             };
+            if began.elapsed() >= LASTING {
+                backoff.reset();
+            }
             let reason = format!("Components.Watch at the supervisor: {}", error.message());
             if self.has_one() {
                 tracing::info!(reason, "staying with the present configuration");
@@ -100,15 +107,10 @@ impl Follower {
         }
     }
 
-    async fn follow(
-        &mut self,
-        backoff: &mut Backoff,
-        enough: fn(&Self) -> bool,
-    ) -> Result<(), Status> {
+    async fn follow(&mut self, enough: fn(&Self) -> bool) -> Result<(), Status> {
         let request = WatchComponentRequest { replica: replica() };
         let mut stream = self.client.watch(request).await?.into_inner();
         while let Some(config) = stream.message().await? {
-            backoff.reset();
             if config.component == self.component.name() {
                 self.take(config, true);
             } else {

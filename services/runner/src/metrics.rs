@@ -1,9 +1,6 @@
 //! What the runner counts.
 
-use prometheus_client::{
-    encoding::EncodeLabelSet,
-    metrics::{family::Family, gauge::Gauge},
-};
+use prometheus_client::metrics::gauge::Gauge;
 use sextant_kit::Metrics;
 
 /// The runner's metrics.
@@ -13,16 +10,8 @@ pub(crate) struct RunnerMetrics {
     pub(crate) crashes: Gauge,
     /// 1 while the component is ready.
     pub(crate) ready: Gauge,
-    /// End of each certificate's life, Unix time.
-    pub(crate) certificate_not_after: Family<CertificateLabels, Gauge>,
     /// Tunnelled connections open now.
     pub(crate) egress_open: Gauge,
-}
-
-/// Names a certificate by its files.
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-pub(crate) struct CertificateLabels {
-    pub(crate) name: String,
 }
 
 impl RunnerMetrics {
@@ -31,7 +20,6 @@ impl RunnerMetrics {
         let Self {
             crashes,
             ready,
-            certificate_not_after,
             egress_open,
         } = own.clone();
         metrics.register(|registry| {
@@ -41,11 +29,6 @@ impl RunnerMetrics {
                 crashes,
             );
             registry.register("component_ready", "1 while the component is ready", ready);
-            registry.register(
-                "certificate_not_after_seconds",
-                "End of a certificate's life, Unix time",
-                certificate_not_after,
-            );
             registry.register(
                 "egress_open_connections",
                 "Connections into the node network open now",

@@ -4,18 +4,16 @@ use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    time::UNIX_EPOCH,
 };
 
 use futures::future::try_join_all;
 use sextant_identity::{Leaf, Mesh, TrustBundle};
-use sextant_kit::{Context, Drain};
+use sextant_kit::Context;
 
 use crate::{
     domain::component::{BUNDLES, Component, PROBE},
     error::Error,
     kept::write_file,
-    metrics::{CertificateLabels, RunnerMetrics},
 };
 
 /// Makes `folder` hold everything of `component` and keeps it fresh until the drain. Waits for cert-authority.
@@ -24,7 +22,6 @@ pub(crate) async fn provide(
     component: Component,
     mesh: &Mesh,
     folder: &Path,
-    metrics: &RunnerMetrics,
     ctx: &Context,
 ) -> Result<Leaf, Error> {
     private_folder(folder)?;
@@ -39,7 +36,6 @@ pub(crate) async fn provide(
         .map(|(profile, name)| async move {
             let leaf = Leaf::obtain(mesh, *profile, ctx).await?;
             leaf.write_files(folder, name, ctx).await?;
-            follow_expiry(name, &leaf, metrics, &ctx.drain);
             Ok::<_, Error>((*name, leaf))
         });
     let mut leafs = try_join_all(obtain).await?.into_iter();
@@ -75,25 +71,4 @@ fn write_bundles(folder: &Path, trust: &TrustBundle) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-fn follow_expiry(name: &str, leaf: &Leaf, metrics: &RunnerMetrics, drain: &Drain) {
-    let labels = CertificateLabels {
-        name: name.to_owned(),
-    };
-    let gauge = metrics.certificate_not_after.get_or_create_owned(&labels);
-    let mut credentials = leaf.credentials();
-    drain.spawn(async move {
-        loop {
-            let not_after = credentials.borrow_and_update().not_after;
-            let seconds = not_after
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default()
-                .as_secs();
-            gauge.set(i64::try_from(seconds).unwrap_or(i64::MAX));
-            if credentials.changed().await.is_err() {
-                return;
-            }
-        }
-    });
 }
