@@ -5,6 +5,7 @@ use sextant_identity::ServiceName;
 use sextant_proto::supervisor::components_client::ComponentsClient;
 use sextant_proto::supervisor::{RestartPermit, RestartPermitRequest, WatchComponentRequest};
 use sextant_testkit::eventually;
+use std::time::Duration;
 use tonic::{Code, Streaming};
 
 async fn permit(rig: &Rig, at: &Replica, replica: &str) -> Streaming<RestartPermit> {
@@ -36,6 +37,9 @@ async fn each_component_gets_its_own_configuration() {
         let config = stream.message().await.unwrap().unwrap();
         assert_eq!(config.component, service.as_str());
         assert!(!config.arguments.is_empty());
+        // The stream stays open and silent while nothing changes.
+        let more = tokio::time::timeout(Duration::from_millis(300), stream.message()).await;
+        assert!(more.is_err(), "{more:?}");
     }
     let mut client = ComponentsClient::new(rig.internal(&replica, ServiceName::TokenService));
     let refused = client
@@ -97,7 +101,7 @@ async fn leadership_moves_within_five_seconds_of_a_death() {
     let killed = std::time::Instant::now();
     one.kill();
     eventually(
-        std::time::Duration::from_secs(5),
+        Duration::from_secs(5),
         "the dead one's place is gone",
         || async {
             let now = leaders();
@@ -109,5 +113,5 @@ async fn leadership_moves_within_five_seconds_of_a_death() {
         },
     )
     .await;
-    assert!(killed.elapsed() < std::time::Duration::from_secs(5));
+    assert!(killed.elapsed() < Duration::from_secs(5));
 }
