@@ -3,6 +3,8 @@
 mod bench;
 mod cluster;
 mod debian;
+mod dependencies;
+mod docs;
 mod images;
 mod paths;
 mod prerequisites;
@@ -40,6 +42,8 @@ enum Task {
     CleanCluster(cluster::Options),
     /// Times a warm start beside bare upstream
     BenchUp(bench::Options),
+    /// Writes docs/configuration.md from the code
+    Docs(docs::Options),
     /// Runs the whole test suite
     Test(test::Options),
 }
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
         Task::Down(options) => cluster::down(&options),
         Task::CleanCluster(options) => cluster::clean(&options),
         Task::BenchUp(options) => bench::up(&options),
+        Task::Docs(options) => docs::task(&options),
         Task::Test(options) => test::task(&options),
     };
     match outcome {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// The only target: glibc, linked in (it carries its name services for files and DNS since 2.34).
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// Programs with the packages they come from.
 pub const PROGRAMS: &[(&str, &str)] = &[

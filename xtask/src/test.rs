@@ -1,7 +1,7 @@
 //! The whole test suite: lints, unit and component tests, then clusters made of the images.
 
 use crate::stage::Stages;
-use crate::{images, paths, prerequisites, services, upstream};
+use crate::{dependencies, docs, images, paths, prerequisites, services, upstream};
 use anyhow::{Context, Result, bail};
 use std::process::Command;
 
@@ -17,7 +17,7 @@ pub struct Options {
 
 /// Runs the suite; the runners' own closing lines say what passed.
 pub fn task(options: &Options) -> Result<()> {
-    let mut stages = Stages::new(if options.quick { 5 } else { 7 });
+    let mut stages = Stages::new(if options.quick { 7 } else { 9 });
     stages.run("check prerequisites", prerequisites::ensure_for_tests)?;
     stages.run("check formatting", || cargo(&["fmt", "--all", "--check"]))?;
     stages.run("check lints", || {
@@ -32,6 +32,7 @@ pub fn task(options: &Options) -> Result<()> {
             "warnings",
         ])
     })?;
+    stages.run("check dependencies", dependencies::check)?;
     let upstream = stages.run("build upstream components", upstream::build_all)?;
     let etcd = upstream.program("etcd")?;
     stages.run("unit and component tests", || {
@@ -40,6 +41,8 @@ pub fn task(options: &Options) -> Result<()> {
             &[("SEXTANT_ETCD", etcd.as_os_str())],
         )
     })?;
+    // The tests have just built the programs that the page is made of.
+    stages.run("check docs/configuration.md", docs::check)?;
     if options.quick {
         return Ok(());
     }

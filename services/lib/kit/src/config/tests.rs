@@ -11,8 +11,17 @@ struct Sample {
     password: Option<String>,
     store: Option<Store>,
     names: Vec<String>,
+    /// Where to serve.
+    ports: Vec<Port>,
     flags: std::collections::BTreeMap<String, String>,
     workers: u16,
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Port {
+    /// Its number.
+    number: u16,
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -136,4 +145,9 @@ fn the_reference_lists_every_setting() {
     );
     assert!(page.contains("`json`, `text`"), "{page}");
     assert!(page.contains("A password \\| for something."), "{page}");
+    assert!(
+        page.contains("| `ports` | list | `[]` | `SEXTANT_PORTS` | Where to serve. |\n| `ports[].number` | integer | – | – | Its number. |"),
+        "{page}"
+    );
+    assert!(page.contains("| `flags` | map | `{}` |"), "{page}");
 }
