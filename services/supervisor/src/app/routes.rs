@@ -60,7 +60,7 @@ pub(super) fn public(parts: &Parts, shared: &Shared, pending: &Pending) -> axum:
 /// gRPC for runners and other supervisors.
 pub(super) fn internal(parts: &Parts, shared: &Shared, pending: &Pending) -> Routes {
     let drain = parts.ctx.drain.clone();
-    // One value for now: the configuration is read at start. Watchers follow it all the same.
+    // The configuration is read at start, so this value doesn't change while the process runs.
     let (_, cluster) = watch::channel(shared.cluster.clone());
     let components = ComponentsService::new(
         cluster,

@@ -41,17 +41,25 @@ async fn reconcile(
     cluster: &ClusterConfig,
     store: &Datastore,
 ) -> Result<(), Error> {
-    let mut objects = manifests(cluster, Phase::Rights)?;
-    objects.extend(manifests(cluster, Phase::Rest)?);
-    let wanted: Inventory = objects.iter().filter_map(ObjectId::of).collect();
+    let rights = manifests(cluster, Phase::Rights)?;
+    let rest = manifests(cluster, Phase::Rest)?;
+    let wanted: Inventory = rights
+        .iter()
+        .chain(&rest)
+        .filter_map(ObjectId::of)
+        .collect();
     let known = inventory(store).await?;
     // Noted before anything is made, so that nothing we made is ever forgotten.
     let all: Inventory = known.union(&wanted).cloned().collect();
     if all != known {
         write(store, &all).await?;
     }
+    // Without our own rights nothing else can work; kube-apiserver needs a moment to see new ones.
+    for object in &rights {
+        apply(client, object).await?;
+    }
     let mut failed = None;
-    for object in &objects {
+    for object in &rest {
         // One object that is refused doesn't keep the others back.
         if let Err(error) = apply(client, object).await {
             failed.get_or_insert(error);
