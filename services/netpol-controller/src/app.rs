@@ -69,18 +69,35 @@ impl Bound {
             ctx.readiness.task("table"),
         );
         let listener = listener::bind(&config.socket)?;
-        Ok(Self { config, ctx, client, metrics, enforcer, listener })
+        Ok(Self {
+            config,
+            ctx,
+            client,
+            metrics,
+            enforcer,
+            listener,
+        })
     }
 
     /// Runs until drained.
     pub async fn run(self) -> Result<()> {
-        let Self { config, ctx, client, metrics, enforcer, listener } = self;
+        let Self {
+            config,
+            ctx,
+            client,
+            metrics,
+            enforcer,
+            listener,
+        } = self;
         let (commands, queue) = mpsc::channel(QUEUE);
         feed::start(&client, &ctx, &metrics, &commands);
         let retirement = Retirement::new(&client, &config);
         ctx.drain.spawn(retirement.clone().watch());
 
-        let socket = Socket { commands, patience: Duration::from_secs(config.ensure_seconds) };
+        let socket = Socket {
+            commands,
+            patience: Duration::from_secs(config.ensure_seconds),
+        };
         let routes = Routes::new(NetworkPolicyServer::new(socket)).into_axum_router();
         let routes = Routes::from(routes.layer(axum::middleware::from_fn(rpc::observe)));
         let drain = ctx.drain.clone();
@@ -94,7 +111,9 @@ impl Bound {
         server.await?;
         enforcing.await?;
         if retirement.is_due().await {
-            tracing::info!("the DaemonSet is gone: network policy is turned off, removing the table");
+            tracing::info!(
+                "the DaemonSet is gone: network policy is turned off, removing the table"
+            );
             tokio::task::spawn_blocking(crate::cleanup).await??;
             // Without the socket, the CNI plugin knows that there is nothing to wait for.
             if let Err(error) = std::fs::remove_file(&config.socket) {

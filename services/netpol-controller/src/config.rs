@@ -3,8 +3,8 @@
 use crate::domain::frame::Established;
 use crate::error::{Error, Result};
 use schemars::JsonSchema;
-use sextant_kit::config::{Common, HasCommon};
 use serde::{Deserialize, Serialize};
+use sextant_kit::config::{Common, HasCommon};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
@@ -20,7 +20,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// Every how many seconds the kernel's table is compared with what it should be.
     pub resync_seconds: u64,
-    /// How many seconds a new pod may wait for its policy before its start fails and is tried again.
+    /// How many seconds a new pod may wait for its policy before its start fails and is tried again; less than the
+    /// CNI plugin waits, so that it hears the reason.
     pub ensure_seconds: u64,
     /// What happens to connections that a policy comes to forbid.
     pub established: Established,
@@ -40,7 +41,7 @@ impl Default for Config {
             node_name: String::new(),
             socket: "/run/sextant-netpol/netpol.sock".into(),
             resync_seconds: 300,
-            ensure_seconds: 10,
+            ensure_seconds: 4,
             established: Established::default(),
             daemon_set_namespace: "kube-system".into(),
             daemon_set: "netpol-controller".into(),
@@ -58,6 +59,8 @@ impl Config {
     /// The node's name, from the configuration or the pod's environment.
     pub fn node(&self) -> Result<String> {
         let configured = Some(self.node_name.clone()).filter(|name| !name.is_empty());
-        configured.or_else(|| std::env::var("NODE_NAME").ok()).ok_or(Error::NoNodeName)
+        configured
+            .or_else(|| std::env::var("NODE_NAME").ok())
+            .ok_or(Error::NoNodeName)
     }
 }

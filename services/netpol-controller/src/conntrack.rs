@@ -42,7 +42,13 @@ pub struct Connection {
 /// The tracked connections of the calling thread's network namespace.
 pub fn list() -> Result<Vec<Connection>> {
     let mut socket = NetfilterSocket::open()?;
-    let question = Message::new(NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET, NLM_F_DUMP, 0, |_| {});
+    let question = Message::new(
+        NFNL_SUBSYS_CTNETLINK,
+        IPCTNL_MSG_CT_GET,
+        NLM_F_DUMP,
+        0,
+        |_| {},
+    );
     let mut connections = Vec::new();
     // Connections come and go while they are listed; that's no reason to begin anew.
     socket.dump("listing connections", question, |attributes| {
@@ -56,13 +62,22 @@ pub fn remove(connections: &[Connection]) -> Result<u64> {
     let mut socket = NetfilterSocket::open()?;
     let mut removed = 0;
     for connection in connections {
-        let family = if connection.packet.source.is_ipv4() { NFPROTO_IPV4 } else { NFPROTO_IPV6 };
-        let order =
-            Message::new(NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_DELETE, NLM_F_ACK, family, |a| {
+        let family = if connection.packet.source.is_ipv4() {
+            NFPROTO_IPV4
+        } else {
+            NFPROTO_IPV6
+        };
+        let order = Message::new(
+            NFNL_SUBSYS_CTNETLINK,
+            IPCTNL_MSG_CT_DELETE,
+            NLM_F_ACK,
+            family,
+            |a| {
                 for (kind, value) in &connection.identity {
                     a.bytes(*kind, value);
                 }
-            });
+            },
+        );
         match socket.execute("removing a connection", order) {
             Ok(()) => removed += 1,
             Err(error) if is(&error, Errno::ENOENT) => {}
@@ -108,6 +123,8 @@ fn connection(attributes: &[u8]) -> Option<Connection> {
 
 fn source(tuple: &[u8]) -> Option<IpAddr> {
     let ip = find(tuple, CTA_TUPLE_IP)?;
-    let v4 = find(ip, CTA_IP_V4_SRC).and_then(|ip| <[u8; 4]>::try_from(ip).ok()).map(IpAddr::from);
+    let v4 = find(ip, CTA_IP_V4_SRC)
+        .and_then(|ip| <[u8; 4]>::try_from(ip).ok())
+        .map(IpAddr::from);
     v4.or_else(|| Some(<[u8; 16]>::try_from(find(ip, CTA_IP_V6_SRC)?).ok()?.into()))
 }

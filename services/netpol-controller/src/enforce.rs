@@ -110,7 +110,12 @@ impl Enforcer {
     }
 
     /// Runs until drained. What is in force stays in force.
-    pub async fn run(mut self, mut commands: mpsc::Receiver<Command>, resync: Duration, drain: Drain) {
+    pub async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        resync: Duration,
+        drain: Drain,
+    ) {
         let mut resync = interval(resync);
         resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
         resync.reset();
@@ -166,7 +171,9 @@ impl Enforcer {
         if ensure.done.is_closed() {
             return;
         }
-        let seen = self.engine.announce(&ensure.pod, &ensure.uid, ensure.addresses.clone());
+        let seen = self
+            .engine
+            .announce(&ensure.pod, &ensure.uid, ensure.addresses.clone());
         if seen {
             self.waiting.push(ensure);
         } else {
@@ -223,7 +230,8 @@ impl Enforcer {
             }
             None => {
                 let wanted = wanted.clone();
-                self.in_kernel(move |kernel| kernel.enforce(&wanted)).await?
+                self.in_kernel(move |kernel| kernel.enforce(&wanted))
+                    .await?
             }
         };
         self.metrics.messages.inc_by(cost.messages as u64);
@@ -237,7 +245,9 @@ impl Enforcer {
     fn settled(&mut self) {
         self.backoff.reset();
         self.task.ready();
-        self.metrics.policies.set(self.engine.cluster().policy_count() as i64);
+        self.metrics
+            .policies
+            .set(self.engine.cluster().policy_count() as i64);
         self.metrics.pods.set(self.engine.local_pods() as i64);
         for ensure in self.waiting.drain(..) {
             // Who asked may be gone.
@@ -247,14 +257,19 @@ impl Enforcer {
 
     /// Compares the kernel's table with what it should be, and repairs it.
     async fn verify(&mut self) {
-        let Some(applied) = self.applied.clone() else { return };
+        let Some(applied) = self.applied.clone() else {
+            return;
+        };
         match self.in_kernel(move |kernel| kernel.enforce(&applied)).await {
             Ok((plan, _)) if plan.is_empty() => {}
             Ok((plan, cost)) => {
                 self.metrics.repairs.inc();
                 self.metrics.messages.inc_by(cost.messages as u64);
                 self.metrics.commits.inc_by(cost.commits as u64);
-                tracing::warn!(operations = plan.ops().count(), "somebody changed our table; repaired");
+                tracing::warn!(
+                    operations = plan.ops().count(),
+                    "somebody changed our table; repaired"
+                );
             }
             Err(error) => {
                 self.metrics.errors.inc();
@@ -269,13 +284,15 @@ impl Enforcer {
         if self.established == Established::Cut {
             let earliest = self.swept.map(|swept| swept + SWEEP_PAUSE);
             let now = Instant::now();
-            self.sweep.get_or_insert(earliest.map_or(now, |earliest| earliest.max(now)));
+            self.sweep
+                .get_or_insert(earliest.map_or(now, |earliest| earliest.max(now)));
         }
     }
 
     /// Ends connections that are no longer allowed.
     async fn sweep(&mut self) {
-        let listed = tokio::task::spawn_blocking(|| Ok((conntrack::list()?, conntrack::own_addresses())));
+        let listed =
+            tokio::task::spawn_blocking(|| Ok((conntrack::list()?, conntrack::own_addresses())));
         let result = match listed.await.unwrap_or_else(|error| Err(error.into())) {
             Ok((connections, own)) => {
                 let forbidden: Vec<_> = connections

@@ -16,7 +16,9 @@ pub enum Error {
     #[error("Kubernetes API: {0}")]
     Kubernetes(#[source] Box<kube::Error>),
     /// The kernel could not be spoken to.
-    #[error("netlink: {attempt}: {source}; CAP_NET_ADMIN in the node's network namespace is needed")]
+    #[error(
+        "netlink: {attempt}: {source}; CAP_NET_ADMIN in the node's network namespace is needed"
+    )]
     Netlink {
         /// What was tried.
         attempt: &'static str,
@@ -34,7 +36,9 @@ pub enum Error {
         detail: String,
     },
     /// Others changed tables each time ours was to be read and written.
-    #[error("nf_tables changed during each of {0} attempts to compare our table; trying again later")]
+    #[error(
+        "nf_tables changed during each of {0} attempts to compare our table; trying again later"
+    )]
     Contended(u32),
     /// The socket could not be made.
     #[error("can't listen on {path}: {source}; the folder must exist or be creatable by root")]

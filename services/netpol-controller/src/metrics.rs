@@ -45,7 +45,11 @@ impl Metrics {
                 watch_errors: Counter::default(),
             };
             registry.register("policies", "Policies of the cluster", own.policies.clone());
-            registry.register("pods", "Pods of this node with an own address", own.pods.clone());
+            registry.register(
+                "pods",
+                "Pods of this node with an own address",
+                own.pods.clone(),
+            );
             registry.register_with_unit(
                 "sync",
                 "From taking up a change to the kernel holding it",
@@ -54,10 +58,18 @@ impl Metrics {
             );
             registry.register("messages", "Netlink messages", own.messages.clone());
             registry.register("commits", "Transactions", own.commits.clone());
-            registry.register("errors", "Changes that the kernel refused", own.errors.clone());
+            registry.register(
+                "errors",
+                "Changes that the kernel refused",
+                own.errors.clone(),
+            );
             registry.register("repairs", "Foreign changes undone", own.repairs.clone());
             registry.register("cut_connections", "Connections ended", own.cut.clone());
-            registry.register("watch_errors", "Errors of API watches", own.watch_errors.clone());
+            registry.register(
+                "watch_errors",
+                "Errors of API watches",
+                own.watch_errors.clone(),
+            );
             own
         })
     }

@@ -1,5 +1,11 @@
 //! The compiler against the API's text, on random clusters and every packet at a boundary.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests stop at the first surprise"
+)]
+
 mod support;
 
 use netpol_controller::domain::diff::{Op, Plan, diff};
@@ -7,7 +13,9 @@ use netpol_controller::domain::engine::{Change, Engine};
 use netpol_controller::domain::explain::{Question, explain};
 use netpol_controller::domain::frame::Established;
 use netpol_controller::domain::model::{Key, Protocol};
-use netpol_controller::domain::ruleset::{Action, Chain, Field, Hook, Match, Rule, Ruleset, Set, Verdict};
+use netpol_controller::domain::ruleset::{
+    Action, Chain, Field, Hook, Match, Rule, Ruleset, Set, Verdict,
+};
 use netpol_controller::domain::verdict::{Packet, Tracked, passes};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -20,7 +28,9 @@ use support::world::{PORTS, PROTOCOLS, any_objects, any_pod, any_policy, ends};
 fn agree(objects: &Objects, ruleset: &Ruleset) -> Result<usize, TestCaseError> {
     let mut decisions = 0;
     let ends = ends(objects);
-    let pairs = ends.iter().flat_map(|from| ends.iter().map(move |to| (from, to)));
+    let pairs = ends
+        .iter()
+        .flat_map(|from| ends.iter().map(move |to| (from, to)));
     for (from, to) in pairs {
         if from.ip.is_ipv4() != to.ip.is_ipv4() || from.ip == to.ip || !(from.judged || to.judged) {
             continue;
@@ -36,7 +46,15 @@ fn agree(objects: &Objects, ruleset: &Ruleset) -> Result<usize, TestCaseError> {
                     tracked: Tracked::New,
                 };
                 let found = passes(ruleset, Hook::Forward, &packet);
-                prop_assert_eq!(found, expected, "{} -> {} {} {}", from.ip, to.ip, name, port);
+                prop_assert_eq!(
+                    found,
+                    expected,
+                    "{} -> {} {} {}",
+                    from.ip,
+                    to.ip,
+                    name,
+                    port
+                );
                 decisions += 1;
             }
         }
@@ -80,8 +98,11 @@ proptest! {
 #[derive(Clone, Debug)]
 enum Event {
     Pod(usize, Option<Box<k8s_openapi::api::core::v1::Pod>>),
-    Policy(usize, Option<Box<k8s_openapi::api::networking::v1::NetworkPolicy>>),
-    Namespace(k8s_openapi::api::core::v1::Namespace),
+    Policy(
+        usize,
+        Option<Box<k8s_openapi::api::networking::v1::NetworkPolicy>>,
+    ),
+    Namespace(Box<k8s_openapi::api::core::v1::Namespace>),
 }
 
 fn any_event() -> impl Strategy<Value = Event> {
@@ -97,7 +118,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         }),
         1 => (prop::sample::select(vec!["x", "y", "z"]), label).prop_map(|(name, label)| {
             let labels = label.map_or(serde_json::json!({}), |label| serde_json::json!({"a": label}));
-            Event::Namespace(namespace(name, labels))
+            Event::Namespace(Box::new(namespace(name, labels)))
         }),
     ]
 }
@@ -114,7 +135,10 @@ impl Model {
     /// Takes an event; gives the changes that the API would show.
     fn take(&mut self, event: Event) -> Vec<Change> {
         let key = |meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta| {
-            Key::new(meta.namespace.as_deref().unwrap(), meta.name.as_deref().unwrap())
+            Key::new(
+                meta.namespace.as_deref().unwrap(),
+                meta.name.as_deref().unwrap(),
+            )
         };
         let mut changes = Vec::new();
         match event {
@@ -130,7 +154,10 @@ impl Model {
                 }
             }
             Event::Policy(index, policy) => {
-                let before = self.policies.remove(&index).map(|policy| key(&policy.metadata));
+                let before = self
+                    .policies
+                    .remove(&index)
+                    .map(|policy| key(&policy.metadata));
                 let now = policy.as_ref().map(|policy| key(&policy.metadata));
                 if let Some(before) = before.filter(|before| Some(before) != now.as_ref()) {
                     changes.push(Change::Policy(before, None));
@@ -142,7 +169,8 @@ impl Model {
             }
             Event::Namespace(namespace) => {
                 changes.push(namespace_change(&namespace));
-                self.namespaces.insert(namespace.metadata.name.clone().unwrap(), namespace);
+                self.namespaces
+                    .insert(namespace.metadata.name.clone().unwrap(), *namespace);
             }
         }
         changes
@@ -191,11 +219,18 @@ fn carry_out(held: &mut Ruleset, plan: &Plan) -> Result<(), TestCaseError> {
             Op::AddTable => prop_assert!(held.chains.is_empty() && held.sets.is_empty()),
             Op::DeleteTable => *held = Ruleset::default(),
             Op::AddChain(name, hook) => {
-                let chain = Arc::new(Chain { hook: *hook, rules: Vec::new() });
+                let chain = Arc::new(Chain {
+                    hook: *hook,
+                    rules: Vec::new(),
+                });
                 prop_assert!(held.chains.insert(name.clone(), chain).is_none());
             }
             Op::AddSet(name, kind, map) => {
-                let set = Arc::new(Set { kind: *kind, map: *map, elements: BTreeMap::new() });
+                let set = Arc::new(Set {
+                    kind: *kind,
+                    map: *map,
+                    elements: BTreeMap::new(),
+                });
                 prop_assert!(held.sets.insert(name.clone(), set).is_none());
             }
             Op::AddElements(name, _, elements) => {
@@ -212,11 +247,20 @@ fn carry_out(held: &mut Ruleset, plan: &Plan) -> Result<(), TestCaseError> {
                 }
             }
             Op::AddRule(name, rule) => {
-                prop_assert!(refers(rule).0.iter().all(|set| held.sets.contains_key(*set)));
+                prop_assert!(
+                    refers(rule)
+                        .0
+                        .iter()
+                        .all(|set| held.sets.contains_key(*set))
+                );
                 prop_assert!(refers(rule).1.is_none_or(|verdict| exists(held, verdict)));
-                Arc::make_mut(held.chains.get_mut(name).unwrap()).rules.push(rule.clone());
+                Arc::make_mut(held.chains.get_mut(name).unwrap())
+                    .rules
+                    .push(rule.clone());
             }
-            Op::FlushChain(name) => Arc::make_mut(held.chains.get_mut(name).unwrap()).rules.clear(),
+            Op::FlushChain(name) => Arc::make_mut(held.chains.get_mut(name).unwrap())
+                .rules
+                .clear(),
             Op::DeleteSet(name) => {
                 let rules = held.chains.values().flat_map(|chain| &chain.rules);
                 prop_assert!(rules.flat_map(|rule| refers(rule).0).all(|set| set != name));
@@ -225,8 +269,13 @@ fn carry_out(held: &mut Ruleset, plan: &Plan) -> Result<(), TestCaseError> {
             Op::DeleteChain(name) => {
                 prop_assert!(held.chains[name].rules.is_empty());
                 let mut rules = held.chains.values().flat_map(|chain| &chain.rules);
-                let elements = held.sets.values().flat_map(|set| set.elements.values().flatten());
-                prop_assert!(rules.all(|rule| refers(rule).1.is_none_or(|v| target(v) != Some(name))));
+                let elements = held
+                    .sets
+                    .values()
+                    .flat_map(|set| set.elements.values().flatten());
+                prop_assert!(
+                    rules.all(|rule| refers(rule).1.is_none_or(|v| target(v) != Some(name)))
+                );
                 let mut elements = elements.map(target);
                 prop_assert!(elements.all(|target| target != Some(name)));
                 held.chains.remove(name);
@@ -258,7 +307,10 @@ fn refers(rule: &Rule) -> (Vec<&Arc<str>>, Option<&Verdict>) {
         })
         .collect();
     match &rule.action {
-        Action::LookUp(Field::Destination(_) | Field::DestinationEndpoint(_) | Field::Port | Field::Source(_), map) => {
+        Action::LookUp(
+            Field::Destination(_) | Field::DestinationEndpoint(_) | Field::Port | Field::Source(_),
+            map,
+        ) => {
             sets.push(map);
             (sets, None)
         }

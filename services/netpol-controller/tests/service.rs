@@ -1,5 +1,11 @@
 //! The controller as a whole: a Kubernetes API on one side, a node's kernel on the other, its socket between.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests stop at the first surprise"
+)]
+
 mod support;
 
 use hyper_util::rt::TokioIo;
@@ -8,10 +14,10 @@ use netpol_controller::config::Config;
 use netpol_controller::conntrack;
 use netpol_controller::domain::frame::Established;
 use netpol_controller::error::Error;
+use serde_json::json;
 use sextant_kit::{Context, DrainTrigger};
 use sextant_proto::netpol::network_policy_client::NetworkPolicyClient;
 use sextant_proto::netpol::{EnsurePodRequest, ExplainRequest};
-use serde_json::json;
 use std::future::Future;
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
@@ -47,7 +53,15 @@ impl Running {
         api.put("namespaces", &namespace("x", json!({"ns": "x"})));
         for (name, v4, v6) in lab_hosts {
             let (ns, name) = name.split_once('/').unwrap();
-            api.put("pods", &pod(ns, name, json!({"pod": name}), &[v4.to_string(), v6.to_string()]));
+            api.put(
+                "pods",
+                &pod(
+                    ns,
+                    name,
+                    json!({"pod": name}),
+                    &[v4.to_string(), v6.to_string()],
+                ),
+            );
         }
         api.put("daemonsets", &daemon_set());
         let folder = tempfile::tempdir().unwrap();
@@ -64,11 +78,23 @@ impl Running {
         let socket = config.socket.clone();
         let connector = tower::service_fn(move |_| {
             let socket = socket.clone();
-            async move { tokio::net::UnixStream::connect(socket).await.map(TokioIo::new) }
+            async move {
+                tokio::net::UnixStream::connect(socket)
+                    .await
+                    .map(TokioIo::new)
+            }
         });
         let channel = Endpoint::from_static("http://netpol").connect_with_connector_lazy(connector);
         let client = NetworkPolicyClient::new(channel);
-        let this = Self { api, client, ctx, trigger, running, config, _folder: folder };
+        let this = Self {
+            api,
+            client,
+            ctx,
+            trigger,
+            running,
+            config,
+            _folder: folder,
+        };
         timeout(PATIENCE, this.ctx.readiness.ready()).await.unwrap();
         this
     }
@@ -99,7 +125,11 @@ impl Running {
 
     async fn stop(self) -> Config {
         self.trigger.start();
-        timeout(PATIENCE, self.running).await.unwrap().unwrap().unwrap();
+        timeout(PATIENCE, self.running)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
         self.config
     }
 }
@@ -110,16 +140,26 @@ fn daemon_set() -> serde_json::Value {
 }
 
 fn deny_a() -> k8s_openapi::api::networking::v1::NetworkPolicy {
-    policy("x", "only-c", json!({"podSelector": {"matchLabels": {"pod": "a"}},
-        "ingress": [{"from": [{"podSelector": {"matchLabels": {"pod": "c"}}}]}]}))
+    policy(
+        "x",
+        "only-c",
+        json!({"podSelector": {"matchLabels": {"pod": "a"}},
+        "ingress": [{"from": [{"podSelector": {"matchLabels": {"pod": "c"}}}]}]}),
+    )
 }
 
 fn hosts(lab: &Lab) -> Vec<(String, IpAddr, IpAddr)> {
-    lab.hosts.iter().map(|host| (host.name.clone(), host.v4, host.v6)).collect()
+    lab.hosts
+        .iter()
+        .map(|host| (host.name.clone(), host.v4, host.v6))
+        .collect()
 }
 
 /// Runs a scenario with a runtime of its own inside the node's network namespace.
-fn in_node<F: Future<Output = ()>>(node: &Namespace, scenario: impl FnOnce() -> F + Send + 'static) {
+fn in_node<F: Future<Output = ()>>(
+    node: &Namespace,
+    scenario: impl FnOnce() -> F + Send + 'static,
+) {
     node.run(move || {
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -136,36 +176,66 @@ fn table_exists(node: &Namespace) -> bool {
 
 #[test]
 fn a_pod_is_ensured_before_the_api_knows_its_address() {
-    let Some(lab) = Lab::new(&["x/a", "x/b", "x/c"]) else { return };
+    let Some(lab) = Lab::new(&["x/a", "x/b", "x/c"]) else {
+        return;
+    };
     let hosts = hosts(&lab);
-    let [(_, a, a6), (_, b, b6), (_, c, _)] = [hosts[0].clone(), hosts[1].clone(), hosts[2].clone()];
+    let [(_, a, a6), (_, b, b6), (_, c, _)] =
+        [hosts[0].clone(), hosts[1].clone(), hosts[2].clone()];
     in_node(&lab.node, move || async move {
         let mut running = Running::start(&hosts[..1], Established::Cut).await;
-        let mode = std::fs::metadata(&running.config.socket).unwrap().permissions().mode();
+        let mode = std::fs::metadata(&running.config.socket)
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
         running.api.put("networkpolicies", &deny_a());
         running.until(b, a, 80, false).await;
         // The API knows the pod, but no address yet.
-        running.api.put("pods", &pod("x", "c", json!({"pod": "c"}), &[]));
+        running
+            .api
+            .put("pods", &pod("x", "c", json!({"pod": "c"}), &[]));
         let ensure = |name: &str, uid: &str, addresses: &[IpAddr]| EnsurePodRequest {
             namespace: "x".into(),
             name: name.into(),
             uid: uid.into(),
             addresses: addresses.iter().map(ToString::to_string).collect(),
         };
-        let answer = running.client.ensure_pod(ensure("c", "uid-x-c", &[c])).await.unwrap();
+        let answer = running
+            .client
+            .ensure_pod(ensure("c", "uid-x-c", &[c]))
+            .await
+            .unwrap();
         assert_eq!(answer.into_inner().policies, 0);
         let (allowed, reasons) = running.allowed(c, a, 80).await;
         assert!(allowed, "{reasons:?}");
         // A pod that the API doesn't show waits, and then says so.
-        let refused = running.client.ensure_pod(ensure("b", "uid-x-b", &[b, b6])).await.unwrap_err();
+        let refused = running
+            .client
+            .ensure_pod(ensure("b", "uid-x-b", &[b, b6]))
+            .await
+            .unwrap_err();
         assert_eq!(refused.code(), tonic::Code::Unavailable);
-        assert!(refused.message().contains("hasn't shown the pod"), "{}", refused.message());
+        assert!(
+            refused.message().contains("hasn't shown the pod"),
+            "{}",
+            refused.message()
+        );
         // It is answered as soon as the API shows it. Its policy is in force by then.
         let mut client = running.client.clone();
-        let waiting = tokio::spawn(async move { client.ensure_pod(ensure("b", "uid-x-b", &[b, b6])).await });
-        running.api.put("networkpolicies", &policy("x", "b", json!({"podSelector": {"matchLabels": {"pod": "b"}}})));
-        running.api.put("pods", &pod("x", "b", json!({"pod": "b"}), &[]));
+        let waiting =
+            tokio::spawn(async move { client.ensure_pod(ensure("b", "uid-x-b", &[b, b6])).await });
+        running.api.put(
+            "networkpolicies",
+            &policy(
+                "x",
+                "b",
+                json!({"podSelector": {"matchLabels": {"pod": "b"}}}),
+            ),
+        );
+        running
+            .api
+            .put("pods", &pod("x", "b", json!({"pod": "b"}), &[]));
         let answer = timeout(PATIENCE, waiting).await.unwrap().unwrap().unwrap();
         assert_eq!(answer.into_inner().policies, 1);
         assert!(!running.allowed(a6, b6, 80).await.0);
@@ -176,7 +246,9 @@ fn a_pod_is_ensured_before_the_api_knows_its_address() {
 
 #[test]
 fn explain_names_policy_and_rule_and_refuses_nonsense() {
-    let Some(lab) = Lab::new(&["x/a", "x/b", "x/c"]) else { return };
+    let Some(lab) = Lab::new(&["x/a", "x/b", "x/c"]) else {
+        return;
+    };
     let hosts = hosts(&lab);
     in_node(&lab.node, move || async move {
         let mut running = Running::start(&hosts, Established::Cut).await;
@@ -184,11 +256,20 @@ fn explain_names_policy_and_rule_and_refuses_nonsense() {
         running.api.put("networkpolicies", &deny_a());
         running.until(b, a, 80, false).await;
         let (_, reasons) = running.allowed(b, a, 80).await;
-        assert_eq!(reasons[0], "egress: allowed: no policy restricts egress of x/b");
-        assert!(reasons[1].starts_with("ingress: denied: NetworkPolicy x/only-c"), "{reasons:?}");
+        assert_eq!(
+            reasons[0],
+            "egress: allowed: no policy restricts egress of x/b"
+        );
+        assert!(
+            reasons[1].starts_with("ingress: denied: NetworkPolicy x/only-c"),
+            "{reasons:?}"
+        );
         let (allowed, reasons) = running.allowed(c, a, 80).await;
         assert!(allowed);
-        assert!(reasons[1].contains("ingress rule 0 of NetworkPolicy x/only-c allows x/c"), "{reasons:?}");
+        assert!(
+            reasons[1].contains("ingress rule 0 of NetworkPolicy x/only-c allows x/c"),
+            "{reasons:?}"
+        );
         for (source, destination, protocol, port) in [
             ("nobody", "10.0.0.1", "TCP", 80),
             ("10.0.0.1", "fd00::1", "TCP", 80),
@@ -202,7 +283,12 @@ fn explain_names_policy_and_rule_and_refuses_nonsense() {
                 port,
             };
             let refused = running.client.explain(request).await.unwrap_err();
-            assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{}", refused.message());
+            assert_eq!(
+                refused.code(),
+                tonic::Code::InvalidArgument,
+                "{}",
+                refused.message()
+            );
         }
         running.stop().await;
     });
@@ -210,7 +296,9 @@ fn explain_names_policy_and_rule_and_refuses_nonsense() {
 
 #[test]
 fn stopping_leaves_policy_in_force_and_turning_off_leaves_nothing() {
-    let Some(lab) = Lab::new(&["x/a", "x/b"]) else { return };
+    let Some(lab) = Lab::new(&["x/a", "x/b"]) else {
+        return;
+    };
     let hosts = hosts(&lab);
     let again = hosts.clone();
     in_node(&lab.node, move || async move {
@@ -218,14 +306,25 @@ fn stopping_leaves_policy_in_force_and_turning_off_leaves_nothing() {
         let config = running.stop().await;
         drop(config);
     });
-    assert!(table_exists(&lab.node), "a stopped controller leaves its table");
+    assert!(
+        table_exists(&lab.node),
+        "a stopped controller leaves its table"
+    );
     in_node(&lab.node, move || async move {
         let running = Running::start(&again, Established::Cut).await;
-        running.api.delete("daemonsets", "kube-system", "netpol-controller");
+        running
+            .api
+            .delete("daemonsets", "kube-system", "netpol-controller");
         let config = running.stop().await;
-        assert!(!config.socket.exists(), "the CNI plugin must not wait for nobody");
+        assert!(
+            !config.socket.exists(),
+            "the CNI plugin must not wait for nobody"
+        );
     });
-    assert!(!table_exists(&lab.node), "a controller that is turned off takes its table along");
+    assert!(
+        !table_exists(&lab.node),
+        "a controller that is turned off takes its table along"
+    );
 }
 
 /// Listens in a pod, and writes without end to whoever connects.
@@ -266,9 +365,18 @@ fn goes_on(stream: &mut TcpStream) -> bool {
 }
 
 /// Connections to a from b (which the policy then forbids) and from c (which it allows).
-fn with_connections(established: Established, then: fn(TcpStream, TcpStream, UdpSocket, UdpSocket)) {
-    let Some(lab) = Lab::new(&["x/a", "x/b", "x/c"]) else { return };
-    let (a, b, c) = (lab.host("x/a").clone(), lab.host("x/b").clone(), lab.host("x/c").clone());
+fn with_connections(
+    established: Established,
+    then: fn(TcpStream, TcpStream, UdpSocket, UdpSocket),
+) {
+    let Some(lab) = Lab::new(&["x/a", "x/b", "x/c"]) else {
+        return;
+    };
+    let (a, b, c) = (
+        lab.host("x/a").clone(),
+        lab.host("x/b").clone(),
+        lab.host("x/c").clone(),
+    );
     let hosts = hosts(&lab);
     pour(&a.namespace, 80);
     let (proceed, go) = mpsc::channel::<()>();
@@ -279,18 +387,27 @@ fn with_connections(established: Established, then: fn(TcpStream, TcpStream, Udp
         in_node(&node, move || async move {
             let mut running = Running::start(&hosts, established).await;
             ready.send(()).unwrap();
-            tokio::task::spawn_blocking(move || go.recv().unwrap()).await.unwrap();
+            tokio::task::spawn_blocking(move || go.recv().unwrap())
+                .await
+                .unwrap();
             running.api.put("networkpolicies", &deny_a());
             running.until(b_ip, a_ip, 80, false).await;
             if established == Established::Cut {
                 let end = Instant::now() + Duration::from_secs(1);
                 loop {
-                    let tracked = tokio::task::spawn_blocking(|| conntrack::list().unwrap()).await.unwrap();
-                    let forbidden = |c: &conntrack::Connection| c.packet.source == b_ip && c.packet.destination == a_ip;
+                    let tracked = tokio::task::spawn_blocking(|| conntrack::list().unwrap())
+                        .await
+                        .unwrap();
+                    let forbidden = |c: &conntrack::Connection| {
+                        c.packet.source == b_ip && c.packet.destination == a_ip
+                    };
                     if !tracked.iter().any(forbidden) {
                         break;
                     }
-                    assert!(Instant::now() < end, "still tracked after a second: {tracked:?}");
+                    assert!(
+                        Instant::now() < end,
+                        "still tracked after a second: {tracked:?}"
+                    );
                 }
             }
             running.stop().await;
@@ -314,44 +431,114 @@ fn with_connections(established: Established, then: fn(TcpStream, TcpStream, Udp
 
 #[test]
 fn connections_that_a_new_policy_forbids_are_cut_and_others_live() {
-    with_connections(Established::Cut, |mut forbidden, mut allowed, client, server| {
-        assert!(falls_silent(&mut forbidden), "the forbidden connection goes on");
-        assert!(goes_on(&mut allowed), "the allowed connection was cut");
-        server.set_read_timeout(Some(SILENCE)).unwrap();
-        client.send(b"still there?").unwrap();
-        assert!(server.recv(&mut [0; 16]).is_err(), "forbidden datagrams arrive");
-    });
+    with_connections(
+        Established::Cut,
+        |mut forbidden, mut allowed, client, server| {
+            assert!(
+                falls_silent(&mut forbidden),
+                "the forbidden connection goes on"
+            );
+            assert!(goes_on(&mut allowed), "the allowed connection was cut");
+            server.set_read_timeout(Some(SILENCE)).unwrap();
+            client.send(b"still there?").unwrap();
+            assert!(
+                server.recv(&mut [0; 16]).is_err(),
+                "forbidden datagrams arrive"
+            );
+        },
+    );
 }
 
 #[test]
 fn connections_live_on_where_that_is_asked_for() {
-    with_connections(Established::Keep, |mut forbidden, mut allowed, client, server| {
-        assert!(goes_on(&mut forbidden) && goes_on(&mut allowed));
-        server.set_read_timeout(Some(PATIENCE)).unwrap();
-        client.send(b"still there?").unwrap();
-        assert!(server.recv(&mut [0; 16]).is_ok());
-    });
+    with_connections(
+        Established::Keep,
+        |mut forbidden, mut allowed, client, server| {
+            assert!(goes_on(&mut forbidden) && goes_on(&mut allowed));
+            server.set_read_timeout(Some(PATIENCE)).unwrap();
+            client.send(b"still there?").unwrap();
+            assert!(server.recv(&mut [0; 16]).is_ok());
+        },
+    );
 }
 
 #[test]
 fn a_pod_is_replaced_under_its_name_and_its_address() {
-    let Some(lab) = Lab::new(&["x/a", "x/b"]) else { return };
+    let Some(lab) = Lab::new(&["x/a", "x/b"]) else {
+        return;
+    };
     let hosts = hosts(&lab);
     in_node(&lab.node, move || async move {
         let mut running = Running::start(&hosts, Established::Cut).await;
         let [a, b] = [hosts[0].1, hosts[1].1];
-        running.api.put("networkpolicies", &policy("x", "p", json!({"podSelector": {"matchLabels": {"pod": "a"}},
-            "ingress": [{"from": [{"podSelector": {"matchLabels": {"pod": "b"}}}]}]})));
+        running.api.put(
+            "networkpolicies",
+            &policy(
+                "x",
+                "p",
+                json!({"podSelector": {"matchLabels": {"pod": "a"}},
+            "ingress": [{"from": [{"podSelector": {"matchLabels": {"pod": "b"}}}]}]}),
+            ),
+        );
         running.until(b, a, 80, true).await;
         // b ends; a pod with other labels gets its address before the API forgets b.
-        let mut heir = pod_from("x", "heir", json!({"pod": "heir"}), &[b.to_string()], json!([]));
-        heir.metadata.creation_timestamp = serde_json::from_value(json!("2026-11-23T00:01:00Z")).unwrap();
+        let mut heir = pod_from(
+            "x",
+            "heir",
+            json!({"pod": "heir"}),
+            &[b.to_string()],
+            json!([]),
+        );
+        heir.metadata.creation_timestamp =
+            serde_json::from_value(json!("2026-11-23T00:01:00Z")).unwrap();
         running.api.put("pods", &heir);
         running.until(b, a, 80, false).await;
         running.api.delete("pods", "x", "heir");
         running.until(b, a, 80, true).await;
         running.api.delete("pods", "x", "b");
         running.until(b, a, 80, false).await;
+        running.stop().await;
+    });
+}
+
+#[test]
+fn a_table_that_somebody_removed_comes_back_with_the_next_change() {
+    let Some(lab) = Lab::new(&["x/a", "x/b"]) else {
+        return;
+    };
+    let hosts = hosts(&lab);
+    in_node(&lab.node, move || async move {
+        let running = Running::start(&hosts, Established::Cut).await;
+        let nft = |line: &'static str| async move {
+            let words: Vec<_> = line.split(' ').collect();
+            let output = tokio::process::Command::new("nft")
+                .args(words)
+                .output()
+                .await
+                .unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        nft("delete table inet sextant-netpol").await;
+        running.api.put("networkpolicies", &deny_a());
+        let end = Instant::now() + PATIENCE;
+        while !nft("list ruleset").await.contains("jump ingress-") {
+            assert!(
+                Instant::now() < end,
+                "{:?}",
+                running.ctx.readiness.waiting()
+            );
+        }
+        timeout(PATIENCE, running.ctx.readiness.ready())
+            .await
+            .unwrap();
+        let metrics = running.ctx.metrics.encode().unwrap();
+        for line in [
+            "sextant_netpol_errors_total 1",
+            "sextant_netpol_policies 1",
+            "sextant_netpol_pods 2",
+        ] {
+            assert!(metrics.contains(line), "no `{line}` in\n{metrics}");
+        }
         running.stop().await;
     });
 }

@@ -33,9 +33,10 @@ impl PodSelector {
     pub fn selects(&self, pod: &Facts) -> bool {
         let namespace = match &self.namespaces {
             NamespaceScope::Own(namespace) => *namespace == pod.namespace,
-            NamespaceScope::Selected(selector) => {
-                pod.namespace_labels.as_ref().is_some_and(|labels| selector.matches(labels))
-            }
+            NamespaceScope::Selected(selector) => pod
+                .namespace_labels
+                .as_ref()
+                .is_some_and(|labels| selector.matches(labels)),
         };
         namespace && self.pods.matches(&pod.labels)
     }
@@ -82,7 +83,11 @@ impl Atom {
     fn named(prefix: &str, content: Content) -> Self {
         let hash = name_of("", &content);
         let name = |family: Family| format!("{prefix}{}-{hash}", family.digit()).into();
-        Self { v4: name(Family::V4), v6: name(Family::V6), content }
+        Self {
+            v4: name(Family::V4),
+            v6: name(Family::V6),
+            content,
+        }
     }
 
     /// The name of its set of one family.
@@ -99,7 +104,10 @@ impl Atom {
             Content::Addresses(_) => SetKind::Addresses(family),
             Content::Endpoints(_) => SetKind::Endpoints(family),
         };
-        Set { kind, ..Set::addresses(family) }
+        Set {
+            kind,
+            ..Set::addresses(family)
+        }
     }
 
     /// What a pod adds to it. Pods never share an element, since no two have the same address.
@@ -110,10 +118,16 @@ impl Atom {
                 if !selectors.iter().any(|selector| selector.selects(pod)) {
                     return BTreeSet::new();
                 }
-                addresses.map(|ip| (Family::of(ip), Element::Address(ip))).collect()
+                addresses
+                    .map(|ip| (Family::of(ip), Element::Address(ip)))
+                    .collect()
             }
             Content::Endpoints(named) => addresses
-                .flat_map(|ip| named.iter().filter_map(move |entry| endpoint(ip, entry, pod)))
+                .flat_map(|ip| {
+                    named
+                        .iter()
+                        .filter_map(move |entry| endpoint(ip, entry, pod))
+                })
                 .collect(),
         }
     }
@@ -124,7 +138,10 @@ fn endpoint(
     (peer, protocol, name): &(GrantPeer, Protocol, String),
     pod: &Facts,
 ) -> Option<(Family, Element)> {
-    let port = pod.named_ports.iter().find(|p| p.protocol == *protocol && p.name == *name)?;
+    let port = pod
+        .named_ports
+        .iter()
+        .find(|p| p.protocol == *protocol && p.name == *name)?;
     let allowed = match peer {
         GrantPeer::Anyone => true,
         GrantPeer::Block(ranges) => ranges.contains(ip),

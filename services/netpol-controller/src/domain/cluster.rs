@@ -51,7 +51,10 @@ impl Pod {
 impl Cluster {
     /// An empty cluster as seen from `node`.
     pub fn new(node: &str) -> Self {
-        Self { node: node.to_owned(), ..Self::default() }
+        Self {
+            node: node.to_owned(),
+            ..Self::default()
+        }
     }
 
     /// The pods, by key.
@@ -65,13 +68,18 @@ impl Cluster {
     }
 
     /// The policies of a namespace, each with the number of its version.
-    pub fn policies_of<'a>(&'a self, namespace: &'a Arc<str>) -> impl Iterator<Item = (u64, &'a Arc<Policy>)> {
+    pub fn policies_of<'a>(
+        &'a self,
+        namespace: &'a Arc<str>,
+    ) -> impl Iterator<Item = (u64, &'a Arc<Policy>)> {
         of_namespace(&self.policies, namespace).map(|(_, (version, policy))| (*version, policy))
     }
 
     /// A policy and the number of its version.
     pub fn policy(&self, key: &Key) -> Option<(u64, &Arc<Policy>)> {
-        self.policies.get(key).map(|(version, policy)| (*version, policy))
+        self.policies
+            .get(key)
+            .map(|(version, policy)| (*version, policy))
     }
 
     /// The keys of all policies.
@@ -86,7 +94,9 @@ impl Cluster {
 
     /// The keys of the pods of a namespace.
     pub fn pods_of(&self, namespace: &Arc<str>) -> Vec<Key> {
-        of_namespace(&self.pods, namespace).map(|(key, _)| key.clone()).collect()
+        of_namespace(&self.pods, namespace)
+            .map(|(key, _)| key.clone())
+            .collect()
     }
 
     /// Adds or replaces a policy, or takes it away. Gives what was there before.
@@ -113,7 +123,11 @@ impl Cluster {
     pub fn set_pod(&mut self, key: Key, pod: Option<Pod>) -> BTreeSet<Key> {
         match pod {
             Some(pod) => {
-                if self.announced.get(&key).is_some_and(|known| !pod.is(&known.uid)) {
+                if self
+                    .announced
+                    .get(&key)
+                    .is_some_and(|known| !pod.is(&known.uid))
+                {
                     self.announced.remove(&key);
                 }
                 self.pods.insert(key.clone(), pod);
@@ -128,18 +142,30 @@ impl Cluster {
 
     /// Notes the addresses a pod was given on this node, before the API knows them. Gives all pods whose facts may
     /// be others now; `None` if no such pod is known.
-    pub fn announce(&mut self, key: &Key, uid: &str, addresses: Vec<IpAddr>) -> Option<BTreeSet<Key>> {
+    pub fn announce(
+        &mut self,
+        key: &Key,
+        uid: &str,
+        addresses: Vec<IpAddr>,
+    ) -> Option<BTreeSet<Key>> {
         self.pods.get(key).filter(|pod| pod.is(uid))?;
         self.announcements += 1;
-        let announcement =
-            Announcement { number: self.announcements, uid: uid.to_owned(), addresses };
+        let announcement = Announcement {
+            number: self.announcements,
+            uid: uid.to_owned(),
+            addresses,
+        };
         self.announced.insert(key.clone(), announcement);
         Some(self.reclaim(key.clone()))
     }
 
     /// Takes back the old claims of a pod and makes the new ones.
     fn reclaim(&mut self, key: Key) -> BTreeSet<Key> {
-        let claims = self.pods.get(&key).map(|pod| self.claims_of(pod)).unwrap_or_default();
+        let claims = self
+            .pods
+            .get(&key)
+            .map(|pod| self.claims_of(pod))
+            .unwrap_or_default();
         let mut affected = BTreeSet::from([key.clone()]);
         for (address, claim) in self.claimed.remove(&key).unwrap_or_default() {
             if let Some(rivals) = self.claims.get_mut(&address) {
@@ -178,7 +204,10 @@ impl Cluster {
             created: pod.created,
             pod: pod.key.clone(),
         };
-        addresses.into_iter().map(|address| (address, claim.clone())).collect()
+        addresses
+            .into_iter()
+            .map(|address| (address, claim.clone()))
+            .collect()
     }
 
     /// The pod that an address belongs to.
@@ -190,7 +219,9 @@ impl Cluster {
     pub fn facts(&self, key: &Key) -> Option<Facts> {
         let pod = self.pods.get(key)?;
         let owned = self.claimed.get(key)?.iter().filter(|(address, claim)| {
-            self.claims.get(address).is_some_and(|rivals| rivals.last() == Some(claim))
+            self.claims
+                .get(address)
+                .is_some_and(|rivals| rivals.last() == Some(claim))
         });
         let addresses: Vec<_> = owned.map(|(address, _)| *address).collect();
         if addresses.is_empty() {
@@ -198,7 +229,10 @@ impl Cluster {
         }
         Some(Facts {
             namespace: key.namespace.clone(),
-            namespace_labels: self.namespaces.get(&key.namespace).map(|ns| ns.labels.clone()),
+            namespace_labels: self
+                .namespaces
+                .get(&key.namespace)
+                .map(|ns| ns.labels.clone()),
             labels: pod.labels.clone(),
             addresses,
             named_ports: pod.named_ports.clone(),
@@ -211,6 +245,11 @@ fn of_namespace<'a, V>(
     map: &'a BTreeMap<Key, V>,
     namespace: &'a Arc<str>,
 ) -> impl Iterator<Item = (&'a Key, &'a V)> {
-    map.range(Key { namespace: namespace.clone(), name: "".into() }..)
-        .take_while(move |(key, _)| key.namespace == *namespace)
+    map.range(
+        Key {
+            namespace: namespace.clone(),
+            name: "".into(),
+        }..,
+    )
+    .take_while(move |(key, _)| key.namespace == *namespace)
 }

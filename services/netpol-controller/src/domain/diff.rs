@@ -80,7 +80,10 @@ pub fn diff(old: Option<&Ruleset>, new: &Ruleset) -> Plan {
             let plan = changes(&Ruleset::default(), new);
             let mut switch = vec![Op::DeleteTable, Op::AddTable];
             switch.extend(plan.ops().cloned());
-            Plan { switch, ..Plan::default() }
+            Plan {
+                switch,
+                ..Plan::default()
+            }
         }
     }
 }
@@ -99,10 +102,22 @@ fn changes(old: &Ruleset, new: &Ruleset) -> Plan {
     let mut plan = Plan::default();
     let new_chains: Vec<_> = only_in(&new.chains, &old.chains).collect();
     let new_sets: Vec<_> = only_in(&new.sets, &old.sets).collect();
-    plan.prepare.extend(new_chains.iter().map(|(n, c)| Op::AddChain((*n).clone(), c.hook)));
-    plan.prepare.extend(new_sets.iter().map(|(n, s)| Op::AddSet((*n).clone(), s.kind, s.map)));
+    plan.prepare.extend(
+        new_chains
+            .iter()
+            .map(|(n, c)| Op::AddChain((*n).clone(), c.hook)),
+    );
+    plan.prepare.extend(
+        new_sets
+            .iter()
+            .map(|(n, s)| Op::AddSet((*n).clone(), s.kind, s.map)),
+    );
     for (name, set) in &new_sets {
-        let part = if frame::is_switch(name) { &mut plan.switch } else { &mut plan.prepare };
+        let part = if frame::is_switch(name) {
+            &mut plan.switch
+        } else {
+            &mut plan.prepare
+        };
         part.extend(add_elements(name, set, set.elements.iter()));
     }
     for (name, chain) in &new_chains {
@@ -117,19 +132,36 @@ fn changes(old: &Ruleset, new: &Ruleset) -> Plan {
             plan.switch.extend(add_rules(name, now));
         }
     }
-    let old_chains: Vec<_> = only_in(&old.chains, &new.chains).map(|(name, _)| name).collect();
-    plan.collect.extend(old_chains.iter().map(|name| Op::FlushChain((*name).clone())));
+    let old_chains: Vec<_> = only_in(&old.chains, &new.chains)
+        .map(|(name, _)| name)
+        .collect();
+    plan.collect.extend(
+        old_chains
+            .iter()
+            .map(|name| Op::FlushChain((*name).clone())),
+    );
     let old_sets = only_in(&old.sets, &new.sets);
-    plan.collect.extend(old_sets.map(|(name, _)| Op::DeleteSet(name.clone())));
-    plan.collect.extend(old_chains.into_iter().map(|name| Op::DeleteChain(name.clone())));
+    plan.collect
+        .extend(old_sets.map(|(name, _)| Op::DeleteSet(name.clone())));
+    plan.collect.extend(
+        old_chains
+            .into_iter()
+            .map(|name| Op::DeleteChain(name.clone())),
+    );
     plan
 }
 
 /// A verdict is changed by removing the element and adding it again, in one transaction.
 fn element_changes(name: &Name, before: &Set, now: &Set) -> Vec<Op> {
-    let gone = before.elements.iter().filter(|(key, v)| now.elements.get(key) != Some(v));
+    let gone = before
+        .elements
+        .iter()
+        .filter(|(key, v)| now.elements.get(key) != Some(v));
     let gone: Vec<_> = gone.map(|(key, _)| *key).collect();
-    let come = now.elements.iter().filter(|(key, v)| before.elements.get(key) != Some(v));
+    let come = now
+        .elements
+        .iter()
+        .filter(|(key, v)| before.elements.get(key) != Some(v));
     let mut ops = Vec::new();
     if !gone.is_empty() {
         ops.push(Op::DeleteElements(name.clone(), now.kind, gone));
@@ -143,12 +175,17 @@ fn add_elements<'a>(
     set: &Set,
     elements: impl Iterator<Item = (&'a Element, &'a Option<Verdict>)>,
 ) -> Option<Op> {
-    let elements: Vec<_> = elements.map(|(key, verdict)| (*key, verdict.clone())).collect();
+    let elements: Vec<_> = elements
+        .map(|(key, verdict)| (*key, verdict.clone()))
+        .collect();
     (!elements.is_empty()).then(|| Op::AddElements(name.clone(), set.kind, elements))
 }
 
 fn add_rules<'a>(name: &'a Name, chain: &'a Chain) -> impl Iterator<Item = Op> + 'a {
-    chain.rules.iter().map(|rule| Op::AddRule(name.clone(), rule.clone()))
+    chain
+        .rules
+        .iter()
+        .map(|rule| Op::AddRule(name.clone(), rule.clone()))
 }
 
 fn only_in<'a, V>(

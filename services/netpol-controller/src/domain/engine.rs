@@ -98,7 +98,10 @@ impl Engine {
 
     /// The policies that select a local pod.
     pub fn policies(&self, pod: &Key) -> impl Iterator<Item = &Key> {
-        self.subjects.get(pod).into_iter().flat_map(|subject| &subject.policies)
+        self.subjects
+            .get(pod)
+            .into_iter()
+            .flat_map(|subject| &subject.policies)
     }
 
     /// What is known of a pod that has an address of its own.
@@ -131,7 +134,9 @@ impl Engine {
 
     /// Notes the addresses of a pod of this node before the API knows them. `false` if no such pod is known.
     pub fn announce(&mut self, key: &Key, uid: &str, addresses: Vec<IpAddr>) -> bool {
-        let Some(affected) = self.cluster.announce(key, uid, addresses) else { return false };
+        let Some(affected) = self.cluster.announce(key, uid, addresses) else {
+            return false;
+        };
         for key in affected {
             self.refresh(&key);
         }
@@ -163,9 +168,13 @@ impl Engine {
             if pod.namespace != key.namespace {
                 continue;
             }
-            let Some(facts) = self.facts.get(pod) else { continue };
+            let Some(facts) = self.facts.get(pod) else {
+                continue;
+            };
             let selects = |policy: &Option<Arc<Policy>>| {
-                policy.as_ref().is_some_and(|policy| policy.subjects.matches(&facts.labels))
+                policy
+                    .as_ref()
+                    .is_some_and(|policy| policy.subjects.matches(&facts.labels))
             };
             let selected = selects(&now);
             if selected || selects(&before) {
@@ -195,9 +204,16 @@ impl Engine {
             }
             if let Some(facts) = now.as_ref().filter(|facts| facts.local) {
                 let policies = self.cluster.policies_of(&key.namespace);
-                let selected = policies.filter(|(_, policy)| policy.subjects.matches(&facts.labels));
+                let selected =
+                    policies.filter(|(_, policy)| policy.subjects.matches(&facts.labels));
                 let policies = selected.map(|(_, policy)| policy.key.clone()).collect();
-                self.subjects.insert(key.clone(), Subject { policies, ..Subject::default() });
+                self.subjects.insert(
+                    key.clone(),
+                    Subject {
+                        policies,
+                        ..Subject::default()
+                    },
+                );
                 self.dirty.insert(key.clone());
             }
         }
@@ -208,8 +224,14 @@ impl Engine {
 
     /// Finds the programs of a local pod anew.
     fn judge(&mut self, key: &Key) {
-        let Some(mut subject) = self.subjects.remove(key) else { return };
-        let named = self.facts.get(key).map(|facts| facts.named_ports.clone()).unwrap_or_default();
+        let Some(mut subject) = self.subjects.remove(key) else {
+            return;
+        };
+        let named = self
+            .facts
+            .get(key)
+            .map(|facts| facts.named_ports.clone())
+            .unwrap_or_default();
         subject.egress = self.program_for(Direction::Egress, &subject.policies, &named);
         subject.ingress = self.program_for(Direction::Ingress, &subject.policies, &named);
         self.subjects.insert(key.clone(), subject);
@@ -230,15 +252,25 @@ impl Engine {
             return None;
         }
         let used = |port: &&NamedPort| {
-            direction == Direction::Ingress && policies.iter().any(|(_, p)| names(p, direction, port))
+            direction == Direction::Ingress
+                && policies.iter().any(|(_, p)| names(p, direction, port))
         };
         let named: Vec<_> = named.iter().filter(used).cloned().collect();
-        let key = (direction, policies.iter().map(|(version, _)| *version).collect(), named);
+        let key = (
+            direction,
+            policies.iter().map(|(version, _)| *version).collect(),
+            named,
+        );
         if let Some(program) = self.programs.get(&key) {
             return Some(program.clone());
         }
-        let allowed = policies.iter().flat_map(|(_, policy)| grants(policy, direction, &key.2));
-        let policies_of = policies.iter().map(|(_, policy)| policy.key.clone()).collect();
+        let allowed = policies
+            .iter()
+            .flat_map(|(_, policy)| grants(policy, direction, &key.2));
+        let policies_of = policies
+            .iter()
+            .map(|(_, policy)| policy.key.clone())
+            .collect();
         let program = Arc::new(Program::compile(direction, policies_of, allowed.collect()));
         self.programs.insert(key, program.clone());
         Some(program)
@@ -247,25 +279,39 @@ impl Engine {
     /// Puts the ruleset together from the programs in use, and forgets what is used no more.
     fn assemble(&mut self) {
         // A program is in use when a subject holds it beside the cache.
-        self.programs.retain(|_, program| Arc::strong_count(program) > 1);
+        self.programs
+            .retain(|_, program| Arc::strong_count(program) > 1);
         let mut ruleset = Ruleset::default();
         ruleset.chains.extend(frame::chains(self.established));
         let mut atoms = BTreeMap::new();
         for program in self.programs.values() {
-            ruleset.chains.extend(program.chains.iter().map(|(n, c)| (n.clone(), c.clone())));
-            ruleset.sets.extend(program.sets.iter().map(|(n, s)| (n.clone(), s.clone())));
+            ruleset
+                .chains
+                .extend(program.chains.iter().map(|(n, c)| (n.clone(), c.clone())));
+            ruleset
+                .sets
+                .extend(program.sets.iter().map(|(n, s)| (n.clone(), s.clone())));
             atoms.extend(program.atoms.iter().map(|(n, a)| (n.clone(), a.clone())));
         }
         let mut old = std::mem::take(&mut self.atoms);
         for (name, atom) in atoms {
-            let sets = old.remove(&name).unwrap_or_else(|| AtomSets::fill(atom, self.facts.values()));
+            let sets = old
+                .remove(&name)
+                .unwrap_or_else(|| AtomSets::fill(atom, self.facts.values()));
             sets.put_into(&mut ruleset);
             self.atoms.insert(name, sets);
         }
         for (name, set) in self.switches() {
             // An unchanged switch stays the same allocation, so that comparing it costs nothing.
-            let same = self.ruleset.sets.get(&name).filter(|known| ***known == set).cloned();
-            ruleset.sets.insert(name, same.unwrap_or_else(|| Arc::new(set)));
+            let same = self
+                .ruleset
+                .sets
+                .get(&name)
+                .filter(|known| ***known == set)
+                .cloned();
+            ruleset
+                .sets
+                .insert(name, same.unwrap_or_else(|| Arc::new(set)));
         }
         self.ruleset = ruleset;
     }
@@ -278,7 +324,12 @@ impl Engine {
             }
         };
         for (key, subject) in &self.subjects {
-            for address in self.facts.get(key).into_iter().flat_map(|facts| &facts.addresses) {
+            for address in self
+                .facts
+                .get(key)
+                .into_iter()
+                .flat_map(|facts| &facts.addresses)
+            {
                 let family = Family::of(*address);
                 let jump = |program: &Arc<Program>| Some(Verdict::Jump(program.chain.clone()));
                 if let Some(program) = &subject.egress {
@@ -299,10 +350,13 @@ impl Engine {
 /// Whether a policy mentions a named port.
 fn names(policy: &Policy, direction: Direction, port: &NamedPort) -> bool {
     let rules = policy.rules(direction).unwrap_or_default();
-    rules.iter().flat_map(|rule| rule.ports.iter().flatten()).any(|wanted| {
-        matches!(wanted, PortMatch::Name { protocol, name }
+    rules
+        .iter()
+        .flat_map(|rule| rule.ports.iter().flatten())
+        .any(|wanted| {
+            matches!(wanted, PortMatch::Name { protocol, name }
             if *protocol == port.protocol && *name == port.name)
-    })
+        })
 }
 
 impl AtomSets {
@@ -317,13 +371,17 @@ impl AtomSets {
 
     /// Exchanges what a pod added for what it adds now; `true` if that differs.
     fn replace(&mut self, before: Option<&Facts>, now: Option<&Facts>) -> bool {
-        let before = before.map(|pod| self.atom.elements(pod)).unwrap_or_default();
+        let before = before
+            .map(|pod| self.atom.elements(pod))
+            .unwrap_or_default();
         let now = now.map(|pod| self.atom.elements(pod)).unwrap_or_default();
         for (family, element) in before.difference(&now) {
             Arc::make_mut(self.set(*family)).elements.remove(element);
         }
         for (family, element) in now.difference(&before) {
-            Arc::make_mut(self.set(*family)).elements.insert(*element, None);
+            Arc::make_mut(self.set(*family))
+                .elements
+                .insert(*element, None);
         }
         before != now
     }

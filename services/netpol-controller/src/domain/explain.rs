@@ -34,8 +34,14 @@ pub struct Answer {
 /// Answers from what is compiled. Only traffic of this node's pods is judged on this node.
 pub fn explain(engine: &mut Engine, question: &Question) -> Answer {
     if question.source == question.destination {
-        let reason = format!("{} is its own peer: such packets never leave the pod", question.source);
-        return Answer { allowed: true, reasons: vec![reason] };
+        let itself = "a pod's packets to its own address never leave it: allowed; if it calls itself by way of a \
+                      Service, they do, and this holds:";
+        let reasons =
+            [Direction::Egress, Direction::Ingress].map(|way| reason(engine, way, question));
+        return Answer {
+            allowed: true,
+            reasons: [vec![itself.into()], reasons.into()].concat(),
+        };
     }
     let packet = Packet {
         source: question.source,
@@ -64,12 +70,19 @@ fn reason(engine: &Engine, direction: Direction, question: &Question) -> String 
     };
     let who = &pod.key;
     if !engine.facts(who).is_some_and(|facts| facts.local) {
-        return format!("{direction}: not judged here: {who} runs on node {}", pod.node);
+        return format!(
+            "{direction}: not judged here: {who} runs on node {}",
+            pod.node
+        );
     }
     let Some(program) = engine.program(who, direction) else {
         return format!("{direction}: allowed: no policy restricts {direction} of {who}");
     };
-    match program.grants.iter().find(|grant| allows(engine, grant, direction, peer, question)) {
+    match program
+        .grants
+        .iter()
+        .find(|grant| allows(engine, grant, direction, peer, question))
+    {
         Some(grant) => format!(
             "{direction}: allowed: {direction} rule {} of NetworkPolicy {} allows {}",
             grant.rule,
@@ -93,7 +106,10 @@ fn allows(
     peer: IpAddr,
     question: &Question,
 ) -> bool {
-    let peer_facts = engine.cluster().owner(peer).and_then(|pod: &Pod| engine.facts(&pod.key));
+    let peer_facts = engine
+        .cluster()
+        .owner(peer)
+        .and_then(|pod: &Pod| engine.facts(&pod.key));
     let by_peer = match &grant.peer {
         GrantPeer::Anyone => true,
         GrantPeer::Block(ranges) => ranges.contains(peer),
@@ -105,13 +121,20 @@ fn allows(
             // Names are resolved at the receiver, which is the peer only for egress.
             direction == Direction::Egress
                 && *protocol == question.protocol
-                && peer_facts.into_iter().flat_map(|facts| facts.named_ports.iter()).any(|port| {
-                    port.name == *name && port.protocol == *protocol && port.port == question.port
-                })
+                && peer_facts
+                    .into_iter()
+                    .flat_map(|facts| facts.named_ports.iter())
+                    .any(|port| {
+                        port.name == *name
+                            && port.protocol == *protocol
+                            && port.port == question.port
+                    })
         }
-        GrantPorts::Numbers { protocol, first, last } => {
-            *protocol == question.protocol && (*first..=*last).contains(&question.port)
-        }
+        GrantPorts::Numbers {
+            protocol,
+            first,
+            last,
+        } => *protocol == question.protocol && (*first..=*last).contains(&question.port),
     };
     by_peer && by_port
 }
@@ -126,7 +149,12 @@ fn peer_name(engine: &Engine, address: IpAddr) -> String {
 /// The policies of a program, shortened where they are many.
 fn policies(program: &Program) -> String {
     const SHOWN: usize = 5;
-    let mut text: Vec<_> = program.policies.iter().take(SHOWN).map(ToString::to_string).collect();
+    let mut text: Vec<_> = program
+        .policies
+        .iter()
+        .take(SHOWN)
+        .map(ToString::to_string)
+        .collect();
     if program.policies.len() > SHOWN {
         text.push(format!("{} more", program.policies.len() - SHOWN));
     }
@@ -136,10 +164,15 @@ fn policies(program: &Program) -> String {
 /// Whether a tracked connection may go on. Those of the node itself aren't judged.
 pub fn still_allowed(engine: &mut Engine, packet: &Packet, nodes_own: bool) -> bool {
     let ruleset = engine.ruleset();
-    let concerned = [packet.source, packet.destination].into_iter().any(|address| {
-        let isolated = frame::isolated(super::ruleset::Family::of(address));
-        let element = super::ruleset::Element::Address(address);
-        ruleset.sets.get(&isolated).is_some_and(|set| set.elements.contains_key(&element))
-    });
+    let concerned = [packet.source, packet.destination]
+        .into_iter()
+        .any(|address| {
+            let isolated = frame::isolated(super::ruleset::Family::of(address));
+            let element = super::ruleset::Element::Address(address);
+            ruleset
+                .sets
+                .get(&isolated)
+                .is_some_and(|set| set.elements.contains_key(&element))
+        });
     nodes_own || !concerned || passes(ruleset, Hook::Forward, packet)
 }

@@ -40,7 +40,9 @@ pub fn isolated(family: Family) -> Name {
 /// Whether a set is one of the above. They bring a policy into force, so they change last and together.
 pub fn is_switch(set: &str) -> bool {
     Family::ALL.iter().any(|family| {
-        [egress(*family), ingress(*family), isolated(*family)].iter().any(|name| **name == *set)
+        [egress(*family), ingress(*family), isolated(*family)]
+            .iter()
+            .any(|name| **name == *set)
     })
 }
 
@@ -68,19 +70,35 @@ pub fn chains(established: Established) -> Vec<(Name, Arc<Chain>)> {
         forward.push(Rule::look_up(Field::Destination(family), &ingress(family)));
     }
     let mut chains = vec![
-        ("forward".into(), Chain { hook: Some(Hook::Forward), rules: forward }),
-        ("input".into(), Chain { hook: Some(Hook::Input), rules: input }),
+        (
+            "forward".into(),
+            Chain {
+                hook: Some(Hook::Forward),
+                rules: forward,
+            },
+        ),
+        (
+            "input".into(),
+            Chain {
+                hook: Some(Hook::Input),
+                rules: input,
+            },
+        ),
     ];
     if established == Established::Cut {
         let rules = Family::ALL
             .iter()
-            .flat_map(|family| [Field::Source(*family), Field::Destination(*family)].map(|field| {
-                Rule::when_in(field, &isolated(*family), Verdict::Drop)
-            }))
+            .flat_map(|family| {
+                [Field::Source(*family), Field::Destination(*family)]
+                    .map(|field| Rule::when_in(field, &isolated(*family), Verdict::Drop))
+            })
             .collect();
         chains.push((midstream, Chain { hook: None, rules }));
     }
-    chains.into_iter().map(|(name, chain)| (name, Arc::new(chain))).collect()
+    chains
+        .into_iter()
+        .map(|(name, chain)| (name, Arc::new(chain)))
+        .collect()
 }
 
 /// What is decided by connection tracking, before any policy.
@@ -101,5 +119,8 @@ fn tracked(established: Established, midstream: &Name) -> Vec<Rule> {
 }
 
 fn accept(matches: Vec<Match>) -> Rule {
-    Rule { matches, action: Action::Verdict(Verdict::Accept) }
+    Rule {
+        matches,
+        action: Action::Verdict(Verdict::Accept),
+    }
 }

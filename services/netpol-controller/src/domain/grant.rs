@@ -53,12 +53,18 @@ pub enum GrantPorts {
 /// What `policy` allows in `direction` for a pod with these named ports.
 pub fn grants(policy: &Policy, direction: Direction, named: &[NamedPort]) -> Vec<Grant> {
     let mut grants = Vec::new();
-    for (index, rule) in policy.rules(direction).unwrap_or_default().iter().enumerate() {
+    for (index, rule) in policy
+        .rules(direction)
+        .unwrap_or_default()
+        .iter()
+        .enumerate()
+    {
         let ports: Vec<_> = match &rule.ports {
             None => vec![GrantPorts::All],
-            Some(ports) => {
-                ports.iter().filter_map(|port| self::ports(port, direction, named)).collect()
-            }
+            Some(ports) => ports
+                .iter()
+                .filter_map(|port| self::ports(port, direction, named))
+                .collect(),
         };
         let peers: Vec<_> = match &rule.peers {
             None => vec![GrantPeer::Anyone],
@@ -79,15 +85,31 @@ pub fn grants(policy: &Policy, direction: Direction, named: &[NamedPort]) -> Vec
 /// For ingress the pod itself receives, so its own ports resolve the name; a name it lacks allows nothing.
 fn ports(port: &PortMatch, direction: Direction, named: &[NamedPort]) -> Option<GrantPorts> {
     match (port, direction) {
-        (&PortMatch::Numbers { protocol, first, last }, _) => {
-            Some(GrantPorts::Numbers { protocol, first, last })
-        }
-        (PortMatch::Name { protocol, name }, Direction::Egress) => {
-            Some(GrantPorts::Named { protocol: *protocol, name: name.clone() })
-        }
+        (
+            &PortMatch::Numbers {
+                protocol,
+                first,
+                last,
+            },
+            _,
+        ) => Some(GrantPorts::Numbers {
+            protocol,
+            first,
+            last,
+        }),
+        (PortMatch::Name { protocol, name }, Direction::Egress) => Some(GrantPorts::Named {
+            protocol: *protocol,
+            name: name.clone(),
+        }),
         (PortMatch::Name { protocol, name }, Direction::Ingress) => {
-            let own = named.iter().find(|own| own.protocol == *protocol && own.name == *name)?;
-            Some(GrantPorts::Numbers { protocol: *protocol, first: own.port, last: own.port })
+            let own = named
+                .iter()
+                .find(|own| own.protocol == *protocol && own.name == *name)?;
+            Some(GrantPorts::Numbers {
+                protocol: *protocol,
+                first: own.port,
+                last: own.port,
+            })
         }
     }
 }

@@ -22,7 +22,10 @@ pub struct Key {
 impl Key {
     /// The key of `namespace`/`name`.
     pub fn new(namespace: &str, name: &str) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 }
 
@@ -55,7 +58,9 @@ impl Protocol {
 
     /// The protocol of a number in the IP header.
     pub fn from_number(number: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|protocol| protocol.number() == number)
+        Self::ALL
+            .into_iter()
+            .find(|protocol| protocol.number() == number)
     }
 }
 

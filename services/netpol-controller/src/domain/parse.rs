@@ -4,8 +4,8 @@
 //! `port`) selects nothing: a policy never allows more than it says.
 
 use super::model::{
-    Direction, Key, NamedPort, Namespace, NamespaceScope, Peer, Pod, PodSelector, Policy, PortMatch,
-    Protocol, Rule,
+    Direction, Key, NamedPort, Namespace, NamespaceScope, Peer, Pod, PodSelector, Policy,
+    PortMatch, Protocol, Rule,
 };
 use super::ranges::Ranges;
 use super::selector::Selector;
@@ -26,12 +26,17 @@ pub fn pod(object: &core::Pod) -> Option<Pod> {
     let spec = object.spec.as_ref()?;
     let status = object.status.as_ref();
     let listed = status.and_then(|status| status.pod_ips.as_ref());
-    let mut addresses: Vec<_> =
-        listed.into_iter().flatten().filter_map(|ip| ip.ip.parse().ok()).collect();
+    let mut addresses: Vec<_> = listed
+        .into_iter()
+        .flatten()
+        .filter_map(|ip| ip.ip.parse().ok())
+        .collect();
     if addresses.is_empty() {
         addresses.extend(status.and_then(|s| s.pod_ip.as_deref()?.parse::<IpAddr>().ok()));
     }
-    let phase = status.and_then(|status| status.phase.as_deref()).unwrap_or_default();
+    let phase = status
+        .and_then(|status| status.phase.as_deref())
+        .unwrap_or_default();
     let annotations = meta.annotations.as_ref();
     Some(Pod {
         key: Key::new(meta.namespace.as_deref()?, meta.name.as_deref()?),
@@ -43,27 +48,48 @@ pub fn pod(object: &core::Pod) -> Option<Pod> {
         host_network: spec.host_network.unwrap_or(false),
         finished: matches!(phase, "Succeeded" | "Failed"),
         terminating: meta.deletion_timestamp.is_some(),
-        created: meta.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second()),
+        created: meta
+            .creation_timestamp
+            .as_ref()
+            .map_or(0, |time| time.0.as_second()),
         named_ports: named_ports(spec),
     })
 }
 
 /// Containers and restartable init containers; of two ports with one name the first wins, as for probes.
 fn named_ports(spec: &core::PodSpec) -> Arc<[NamedPort]> {
-    let sidecars = spec.init_containers.iter().flatten().filter(|container| {
-        container.restart_policy.as_deref() == Some("Always")
-    });
-    let ports = spec.containers.iter().chain(sidecars).flat_map(|c| c.ports.iter().flatten());
+    let sidecars = spec
+        .init_containers
+        .iter()
+        .flatten()
+        .filter(|container| container.restart_policy.as_deref() == Some("Always"));
+    let ports = spec
+        .containers
+        .iter()
+        .chain(sidecars)
+        .flat_map(|c| c.ports.iter().flatten());
     let mut named: Vec<NamedPort> = Vec::new();
     for port in ports {
         let (Some(name), Ok(number)) = (&port.name, u16::try_from(port.container_port)) else {
             continue;
         };
-        let Ok(protocol) = port.protocol.as_deref().unwrap_or("TCP").parse::<Protocol>() else {
+        let Ok(protocol) = port
+            .protocol
+            .as_deref()
+            .unwrap_or("TCP")
+            .parse::<Protocol>()
+        else {
             continue;
         };
-        if !named.iter().any(|known| known.name == *name && known.protocol == protocol) {
-            named.push(NamedPort { name: name.clone(), protocol, port: number });
+        if !named
+            .iter()
+            .any(|known| known.name == *name && known.protocol == protocol)
+        {
+            named.push(NamedPort {
+                name: name.clone(),
+                protocol,
+                port: number,
+            });
         }
     }
     named.into()
@@ -82,14 +108,22 @@ pub fn policy(object: &api::NetworkPolicy) -> Option<Policy> {
     let meta = &object.metadata;
     let key = Key::new(meta.namespace.as_deref()?, meta.name.as_deref()?);
     let spec = object.spec.as_ref()?;
-    let ingress = spec.ingress.iter().flatten().map(|rule| {
-        self::rule(&key, rule.from.as_deref(), rule.ports.as_deref())
-    });
-    let egress = spec.egress.iter().flatten().map(|rule| {
-        self::rule(&key, rule.to.as_deref(), rule.ports.as_deref())
-    });
+    let ingress = spec
+        .ingress
+        .iter()
+        .flatten()
+        .map(|rule| self::rule(&key, rule.from.as_deref(), rule.ports.as_deref()));
+    let egress = spec
+        .egress
+        .iter()
+        .flatten()
+        .map(|rule| self::rule(&key, rule.to.as_deref(), rule.ports.as_deref()));
     Some(Policy {
-        subjects: spec.pod_selector.as_ref().map(Selector::parse).unwrap_or_default(),
+        subjects: spec
+            .pod_selector
+            .as_ref()
+            .map(Selector::parse)
+            .unwrap_or_default(),
         ingress: restricts(spec, Direction::Ingress).then(|| ingress.collect()),
         egress: restricts(spec, Direction::Egress).then(|| egress.collect()),
         key,
@@ -112,9 +146,12 @@ fn rule(
     ports: Option<&[api::NetworkPolicyPort]>,
 ) -> Rule {
     Rule {
-        peers: peers
-            .filter(|peers| !peers.is_empty())
-            .map(|peers| peers.iter().filter_map(|peer| self::peer(policy, peer)).collect()),
+        peers: peers.filter(|peers| !peers.is_empty()).map(|peers| {
+            peers
+                .iter()
+                .filter_map(|peer| self::peer(policy, peer))
+                .collect()
+        }),
         ports: ports
             .filter(|ports| !ports.is_empty())
             .map(|ports| ports.iter().filter_map(port).collect()),
@@ -128,9 +165,10 @@ fn peer(policy: &Key, peer: &api::NetworkPolicyPeer) -> Option<Peer> {
             NamespaceScope::Selected(Selector::parse(namespaces)),
             pods.as_ref(),
         )),
-        (None, None, Some(pods)) => {
-            Some(pods_in(NamespaceScope::Own(policy.namespace.clone()), Some(pods)))
-        }
+        (None, None, Some(pods)) => Some(pods_in(
+            NamespaceScope::Own(policy.namespace.clone()),
+            Some(pods),
+        )),
         _ => None,
     }
 }
@@ -143,23 +181,36 @@ fn pods_in(namespaces: NamespaceScope, pods: Option<&LabelSelector>) -> Peer {
 fn block(block: &api::IPBlock) -> Option<Ranges> {
     let whole = Ranges::of(block.cidr.parse::<IpNet>().ok()?);
     // An exception that can't be read could be meant to exclude anything: allow nothing.
-    block.except.iter().flatten().try_fold(whole, |left, except| {
-        Some(left.subtract(&Ranges::of(except.parse::<IpNet>().ok()?)))
-    })
+    block
+        .except
+        .iter()
+        .flatten()
+        .try_fold(whole, |left, except| {
+            Some(left.subtract(&Ranges::of(except.parse::<IpNet>().ok()?)))
+        })
 }
 
 fn port(port: &api::NetworkPolicyPort) -> Option<PortMatch> {
     let protocol = port.protocol.as_deref().unwrap_or("TCP").parse().ok()?;
     match (&port.port, port.end_port) {
-        (None, None) => Some(PortMatch::Numbers { protocol, first: 0, last: u16::MAX }),
+        (None, None) => Some(PortMatch::Numbers {
+            protocol,
+            first: 0,
+            last: u16::MAX,
+        }),
         (Some(IntOrString::Int(first)), end) => {
             let first = u16::try_from(*first).ok()?;
             let last = end.map_or(Some(first), |end| u16::try_from(end).ok())?;
-            (first <= last).then_some(PortMatch::Numbers { protocol, first, last })
+            (first <= last).then_some(PortMatch::Numbers {
+                protocol,
+                first,
+                last,
+            })
         }
-        (Some(IntOrString::String(name)), None) => {
-            Some(PortMatch::Name { protocol, name: name.clone() })
-        }
+        (Some(IntOrString::String(name)), None) => Some(PortMatch::Name {
+            protocol,
+            name: name.clone(),
+        }),
         (None | Some(IntOrString::String(_)), Some(_)) => None,
     }
 }

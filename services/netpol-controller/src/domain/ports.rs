@@ -35,8 +35,16 @@ pub fn pieces(spans: &[Span]) -> Vec<Piece> {
     // At each edge, the grants that begin and end there. Edges are u32: one past the last port is 65536.
     let mut edges: BTreeMap<(Protocol, u32), (Vec<usize>, Vec<usize>)> = BTreeMap::new();
     for span in spans {
-        edges.entry((span.protocol, span.first.into())).or_default().0.push(span.grant);
-        edges.entry((span.protocol, u32::from(span.last) + 1)).or_default().1.push(span.grant);
+        edges
+            .entry((span.protocol, span.first.into()))
+            .or_default()
+            .0
+            .push(span.grant);
+        edges
+            .entry((span.protocol, u32::from(span.last) + 1))
+            .or_default()
+            .1
+            .push(span.grant);
     }
     let mut open: BTreeMap<usize, usize> = BTreeMap::new();
     let mut pieces: Vec<Piece> = Vec::new();
@@ -45,7 +53,13 @@ pub fn pieces(spans: &[Span]) -> Vec<Piece> {
         if let Some((protocol, from)) = left_edge.take()
             && !open.is_empty()
         {
-            push(&mut pieces, protocol, from, at - 1, open.keys().copied().collect());
+            push(
+                &mut pieces,
+                protocol,
+                from,
+                at - 1,
+                open.keys().copied().collect(),
+            );
         }
         for grant in begin {
             *open.entry(grant).or_default() += 1;
@@ -63,9 +77,17 @@ pub fn pieces(spans: &[Span]) -> Vec<Piece> {
     pieces
 }
 
-fn push(pieces: &mut Vec<Piece>, protocol: Protocol, first: u32, last: u32, grants: BTreeSet<usize>) {
+fn push(
+    pieces: &mut Vec<Piece>,
+    protocol: Protocol,
+    first: u32,
+    last: u32,
+    grants: BTreeSet<usize>,
+) {
     // Edges lie within 0..=65536 and `last` is one below an edge, so both fit.
-    let (Ok(first), Ok(last)) = (u16::try_from(first), u16::try_from(last)) else { return };
+    let (Ok(first), Ok(last)) = (u16::try_from(first), u16::try_from(last)) else {
+        return;
+    };
     match pieces.last_mut() {
         Some(before)
             if before.protocol == protocol
@@ -74,7 +96,12 @@ fn push(pieces: &mut Vec<Piece>, protocol: Protocol, first: u32, last: u32, gran
         {
             before.last = last;
         }
-        _ => pieces.push(Piece { protocol, first, last, grants }),
+        _ => pieces.push(Piece {
+            protocol,
+            first,
+            last,
+            grants,
+        }),
     }
 }
 

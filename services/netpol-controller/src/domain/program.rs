@@ -44,7 +44,12 @@ struct Peers {
 impl Program {
     /// Compiles the grants of the given policies.
     pub fn compile(direction: Direction, policies: Vec<Key>, grants: Vec<Grant>) -> Self {
-        let mut lowering = Lowering { direction, atoms: BTreeMap::new(), chains: BTreeMap::new(), sets: BTreeMap::new() };
+        let mut lowering = Lowering {
+            direction,
+            atoms: BTreeMap::new(),
+            chains: BTreeMap::new(),
+            sets: BTreeMap::new(),
+        };
         let mut rules = Vec::new();
         if let Some(atom) = Atom::endpoints(&grants) {
             rules.extend(Family::ALL.map(|family| {
@@ -56,8 +61,20 @@ impl Program {
         rules.extend(lowering.port_rules(&grants));
         rules.push(Rule::always(lowering.verdict(Peers::of(any_port(&grants)))));
         let chain = lowering.chain(&format!("{direction}-"), rules);
-        let Lowering { atoms, chains, sets, .. } = lowering;
-        Self { chain, policies, grants, atoms, chains, sets }
+        let Lowering {
+            atoms,
+            chains,
+            sets,
+            ..
+        } = lowering;
+        Self {
+            chain,
+            policies,
+            grants,
+            atoms,
+            chains,
+            sets,
+        }
     }
 }
 
@@ -95,16 +112,29 @@ impl Lowering {
             .iter()
             .enumerate()
             .filter_map(|(grant, allowed)| match allowed.ports {
-                GrantPorts::Numbers { protocol, first, last } => {
-                    Some(Span { protocol, first, last, grant })
-                }
+                GrantPorts::Numbers {
+                    protocol,
+                    first,
+                    last,
+                } => Some(Span {
+                    protocol,
+                    first,
+                    last,
+                    grant,
+                }),
                 _ => None,
             })
             .collect();
         let any_port: Vec<_> = any_port(grants).collect();
         let mut exact = BTreeMap::new();
         let mut ranges = BTreeMap::new();
-        for Piece { protocol, first, last, grants: by } in pieces(&spans) {
+        for Piece {
+            protocol,
+            first,
+            last,
+            grants: by,
+        } in pieces(&spans)
+        {
             let by_number = by.iter().filter_map(|index| grants.get(*index));
             let verdict = self.verdict(Peers::of(by_number.chain(any_port.iter().copied())));
             let verdict = Some(verdict);
@@ -118,7 +148,14 @@ impl Lowering {
         maps.into_iter()
             .filter(|(_, elements)| !elements.is_empty())
             .map(|(kind, elements)| {
-                let map = self.set("ports-", Set { kind, map: true, elements });
+                let map = self.set(
+                    "ports-",
+                    Set {
+                        kind,
+                        map: true,
+                        elements,
+                    },
+                );
                 Rule::look_up(Field::Port, &map)
             })
             .collect()
@@ -137,14 +174,27 @@ impl Lowering {
             }));
             self.atoms.insert(atom.v4.clone(), Arc::new(atom));
         }
-        let v4 = peers.ranges.v4().map(|(a, b)| Element::Addresses(IpAddr::V4(a), IpAddr::V4(b)));
+        let v4 = peers
+            .ranges
+            .v4()
+            .map(|(a, b)| Element::Addresses(IpAddr::V4(a), IpAddr::V4(b)));
         let v4: BTreeMap<_, _> = v4.map(|element| (element, None)).collect();
-        let v6 = peers.ranges.v6().map(|(a, b)| Element::Addresses(IpAddr::V6(a), IpAddr::V6(b)));
+        let v6 = peers
+            .ranges
+            .v6()
+            .map(|(a, b)| Element::Addresses(IpAddr::V6(a), IpAddr::V6(b)));
         let v6: BTreeMap<_, _> = v6.map(|element| (element, None)).collect();
         for (family, elements) in [(Family::V4, v4), (Family::V6, v6)] {
             if !elements.is_empty() {
                 let kind = SetKind::AddressRanges(family);
-                let set = self.set("cidr-", Set { kind, map: false, elements });
+                let set = self.set(
+                    "cidr-",
+                    Set {
+                        kind,
+                        map: false,
+                        elements,
+                    },
+                );
                 rules.push(Rule::when_in(self.peer(family), &set, Verdict::Return));
             }
         }

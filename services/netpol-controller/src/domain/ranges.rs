@@ -17,24 +17,40 @@ impl Ranges {
     pub fn of(net: IpNet) -> Self {
         let range = (number(net.network()), number(net.broadcast()));
         match net {
-            IpNet::V4(_) => Self { v4: vec![range], v6: Vec::new() },
-            IpNet::V6(_) => Self { v4: Vec::new(), v6: vec![range] },
+            IpNet::V4(_) => Self {
+                v4: vec![range],
+                v6: Vec::new(),
+            },
+            IpNet::V6(_) => Self {
+                v4: Vec::new(),
+                v6: vec![range],
+            },
         }
     }
 
     /// These addresses and those.
     pub fn union(&self, other: &Self) -> Self {
-        Self { v4: union(&self.v4, &other.v4), v6: union(&self.v6, &other.v6) }
+        Self {
+            v4: union(&self.v4, &other.v4),
+            v6: union(&self.v6, &other.v6),
+        }
     }
 
     /// These addresses without those.
     pub fn subtract(&self, other: &Self) -> Self {
-        Self { v4: subtract(&self.v4, &other.v4), v6: subtract(&self.v6, &other.v6) }
+        Self {
+            v4: subtract(&self.v4, &other.v4),
+            v6: subtract(&self.v6, &other.v6),
+        }
     }
 
     /// Whether it holds `address`.
     pub fn contains(&self, address: IpAddr) -> bool {
-        let ranges = if address.is_ipv4() { &self.v4 } else { &self.v6 };
+        let ranges = if address.is_ipv4() {
+            &self.v4
+        } else {
+            &self.v6
+        };
         let address = number(address);
         let after = ranges.partition_point(|(first, _)| *first <= address);
         after > 0 && address <= ranges[after - 1].1
@@ -43,12 +59,16 @@ impl Ranges {
     /// The IPv4 ranges, ascending, both ends included.
     pub fn v4(&self) -> impl Iterator<Item = (Ipv4Addr, Ipv4Addr)> {
         // Numbers in `v4` come from IPv4 addresses, so they fit.
-        self.v4.iter().map(|(first, last)| ((*first as u32).into(), (*last as u32).into()))
+        self.v4
+            .iter()
+            .map(|(first, last)| ((*first as u32).into(), (*last as u32).into()))
     }
 
     /// The IPv6 ranges, ascending, both ends included.
     pub fn v6(&self) -> impl Iterator<Item = (Ipv6Addr, Ipv6Addr)> {
-        self.v6.iter().map(|(first, last)| ((*first).into(), (*last).into()))
+        self.v6
+            .iter()
+            .map(|(first, last)| ((*first).into(), (*last).into()))
     }
 }
 
@@ -104,11 +124,15 @@ mod tests {
 
     #[test]
     fn the_whole_space_without_its_ends() {
-        let all = of("0.0.0.0/0").subtract(&of("0.0.0.0/32")).subtract(&of("255.255.255.255/32"));
+        let all = of("0.0.0.0/0")
+            .subtract(&of("0.0.0.0/32"))
+            .subtract(&of("255.255.255.255/32"));
         let ranges: Vec<_> = all.v4().map(|(a, b)| format!("{a}-{b}")).collect();
         assert_eq!(ranges, ["0.0.0.1-255.255.255.254"]);
         let all = of("::/0").subtract(&of("::/1"));
-        assert!(all.contains("8000::".parse().unwrap()) && !all.contains("7fff::".parse().unwrap()));
+        assert!(
+            all.contains("8000::".parse().unwrap()) && !all.contains("7fff::".parse().unwrap())
+        );
         assert_eq!(of("::/0").subtract(&of("::/0")), Ranges::default());
     }
 

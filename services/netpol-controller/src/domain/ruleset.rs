@@ -33,7 +33,11 @@ impl Family {
 
     /// The family of an address.
     pub fn of(address: IpAddr) -> Self {
-        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+        if address.is_ipv4() {
+            Self::V4
+        } else {
+            Self::V6
+        }
     }
 
     /// `4` or `6`.
@@ -59,12 +63,19 @@ pub struct Set {
 impl Set {
     /// An empty set of addresses.
     pub fn addresses(family: Family) -> Self {
-        Self { kind: SetKind::Addresses(family), map: false, elements: BTreeMap::new() }
+        Self {
+            kind: SetKind::Addresses(family),
+            map: false,
+            elements: BTreeMap::new(),
+        }
     }
 
     /// An empty map from addresses to verdicts.
     pub fn dispatch(family: Family) -> Self {
-        Self { map: true, ..Self::addresses(family) }
+        Self {
+            map: true,
+            ..Self::addresses(family)
+        }
     }
 }
 
@@ -135,7 +146,10 @@ pub struct Rule {
 impl Rule {
     /// A rule that always gives `verdict`.
     pub fn always(verdict: Verdict) -> Self {
-        Self { matches: Vec::new(), action: Action::Verdict(verdict) }
+        Self {
+            matches: Vec::new(),
+            action: Action::Verdict(verdict),
+        }
     }
 
     /// `verdict` if `field` is in `set`.
@@ -148,7 +162,10 @@ impl Rule {
 
     /// The verdict that `map` holds for `field`; the next rule if it holds none.
     pub fn look_up(field: Field, map: &Name) -> Self {
-        Self { matches: Vec::new(), action: Action::LookUp(field, map.clone()) }
+        Self {
+            matches: Vec::new(),
+            action: Action::LookUp(field, map.clone()),
+        }
     }
 
     /// What the rule is recognised by when it is read back from the kernel.

@@ -23,19 +23,23 @@ impl Selector {
     /// Parses the API's form.
     pub fn parse(selector: &LabelSelector) -> Self {
         let labels = selector.match_labels.iter().flatten();
-        let equal =
-            labels.map(|(key, value)| Requirement::In(key.clone(), BTreeSet::from([value.clone()])));
-        let expressions = selector.match_expressions.iter().flatten().map(|expression| {
-            let key = expression.key.clone();
-            let values: BTreeSet<_> = expression.values.iter().flatten().cloned().collect();
-            match expression.operator.as_str() {
-                "In" => Requirement::In(key, values),
-                "NotIn" => Requirement::NotIn(key, values),
-                "Exists" => Requirement::Present(key),
-                "DoesNotExist" => Requirement::Absent(key),
-                _ => Requirement::Never,
-            }
-        });
+        let equal = labels
+            .map(|(key, value)| Requirement::In(key.clone(), BTreeSet::from([value.clone()])));
+        let expressions = selector
+            .match_expressions
+            .iter()
+            .flatten()
+            .map(|expression| {
+                let key = expression.key.clone();
+                let values: BTreeSet<_> = expression.values.iter().flatten().cloned().collect();
+                match expression.operator.as_str() {
+                    "In" => Requirement::In(key, values),
+                    "NotIn" => Requirement::NotIn(key, values),
+                    "Exists" => Requirement::Present(key),
+                    "DoesNotExist" => Requirement::Absent(key),
+                    _ => Requirement::Never,
+                }
+            });
         Self(equal.chain(expressions).collect())
     }
 

@@ -2,8 +2,10 @@
 //!
 //! It knows nothing of policies or of the compiler, so that it can check both.
 
-use super::ruleset::{Action, Chain, Element, Family, Field, Hook, Match, Rule, Ruleset, Set, SetKind, Verdict};
 use super::model::Protocol;
+use super::ruleset::{
+    Action, Chain, Element, Family, Field, Hook, Match, Rule, Ruleset, Set, SetKind, Verdict,
+};
 use std::net::IpAddr;
 
 /// A packet as our hooks see it: destination NAT has happened, source NAT hasn't.
@@ -52,7 +54,9 @@ enum Outcome {
 
 fn run(ruleset: &Ruleset, chain: &Chain, packet: &Packet) -> Outcome {
     for rule in &chain.rules {
-        let Some(verdict) = fire(ruleset, rule, packet) else { continue };
+        let Some(verdict) = fire(ruleset, rule, packet) else {
+            continue;
+        };
         let (target, comes_back) = match verdict {
             Verdict::Accept => return Outcome::Accept,
             Verdict::Drop => return Outcome::Drop,
@@ -61,7 +65,9 @@ fn run(ruleset: &Ruleset, chain: &Chain, packet: &Packet) -> Outcome {
             Verdict::Jump(target) => (target, true),
         };
         // The kernel refuses a verdict whose chain doesn't exist.
-        let Some(target) = ruleset.chains.get(target) else { return Outcome::Drop };
+        let Some(target) = ruleset.chains.get(target) else {
+            return Outcome::Drop;
+        };
         let outcome = run(ruleset, target, packet);
         if outcome != Outcome::Return || !comes_back {
             return outcome;
@@ -71,7 +77,11 @@ fn run(ruleset: &Ruleset, chain: &Chain, packet: &Packet) -> Outcome {
 }
 
 fn fire<'a>(ruleset: &'a Ruleset, rule: &'a Rule, packet: &Packet) -> Option<&'a Verdict> {
-    if !rule.matches.iter().all(|condition| holds(ruleset, condition, packet)) {
+    if !rule
+        .matches
+        .iter()
+        .all(|condition| holds(ruleset, condition, packet))
+    {
         return None;
     }
     match &rule.action {
@@ -102,9 +112,11 @@ fn key(field: Field, packet: &Packet) -> Option<Element> {
     let protocol = Protocol::from_number(packet.protocol);
     match field {
         Field::Destination(family) => of(family, packet.destination).map(Element::Address),
-        Field::DestinationEndpoint(family) => {
-            Some(Element::Endpoint(of(family, packet.destination)?, protocol?, packet.port))
-        }
+        Field::DestinationEndpoint(family) => Some(Element::Endpoint(
+            of(family, packet.destination)?,
+            protocol?,
+            packet.port,
+        )),
         Field::Port => Some(Element::Port(protocol?, packet.port)),
         Field::Source(family) => of(family, packet.source).map(Element::Address),
     }

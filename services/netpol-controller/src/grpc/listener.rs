@@ -10,7 +10,10 @@ use tokio::net::UnixListener;
 /// Listens on `path`. The socket appears there by rename, when nobody but root can open it any more; that of an
 /// earlier run is replaced.
 pub fn bind(path: &Path) -> Result<UnixListener> {
-    make(path).map_err(|source| Error::Socket { path: path.to_owned(), source })
+    make(path).map_err(|source| Error::Socket {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn make(path: &Path) -> io::Result<UnixListener> {

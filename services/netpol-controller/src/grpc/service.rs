@@ -4,9 +4,7 @@ use crate::domain::explain::Question;
 use crate::domain::model::Key;
 use crate::enforce::{Command, Ensure};
 use sextant_proto::netpol::network_policy_server::NetworkPolicy;
-use sextant_proto::netpol::{
-    EnsurePodRequest, EnsurePodResponse, ExplainRequest, ExplainResponse,
-};
+use sextant_proto::netpol::{EnsurePodRequest, EnsurePodResponse, ExplainRequest, ExplainResponse};
 use std::net::IpAddr;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -37,7 +35,9 @@ impl Service {
         };
         match tokio::time::timeout(self.patience, exchange).await {
             Ok(Some(answer)) => Ok(answer),
-            Ok(None) => Err(Status::unavailable("netpol-controller is stopping; try again")),
+            Ok(None) => Err(Status::unavailable(
+                "netpol-controller is stopping; try again",
+            )),
             Err(_) => Err(Status::unavailable(late())),
         }
     }
@@ -51,9 +51,15 @@ impl NetworkPolicy for Service {
     ) -> Result<Response<EnsurePodResponse>, Status> {
         let request = request.into_inner();
         if request.addresses.len() > MOST_ADDRESSES {
-            return Err(Status::invalid_argument(format!("more than {MOST_ADDRESSES} addresses")));
+            return Err(Status::invalid_argument(format!(
+                "more than {MOST_ADDRESSES} addresses"
+            )));
         }
-        let addresses = request.addresses.iter().map(|text| address(text)).collect::<Result<_, _>>()?;
+        let addresses = request
+            .addresses
+            .iter()
+            .map(|text| address(text))
+            .collect::<Result<_, _>>()?;
         let pod = Key::new(&request.namespace, &request.name);
         let seconds = self.patience.as_secs();
         let late = format!(
@@ -63,7 +69,12 @@ impl NetworkPolicy for Service {
             request.uid,
         );
         let (done, answer) = oneshot::channel();
-        let ensure = Ensure { pod, uid: request.uid, addresses, done };
+        let ensure = Ensure {
+            pod,
+            uid: request.uid,
+            addresses,
+            done,
+        };
         let policies = self.ask(Command::Ensure(ensure), answer, || late).await?;
         let policies = u32::try_from(policies).unwrap_or(u32::MAX);
         Ok(Response::new(EnsurePodResponse { policies }))
@@ -82,15 +93,24 @@ impl NetworkPolicy for Service {
                 .map_err(|_| Status::invalid_argument(format!("{} is no port", request.port)))?,
         };
         if question.source.is_ipv4() != question.destination.is_ipv4() {
-            return Err(Status::invalid_argument("source and destination are of different families"));
+            return Err(Status::invalid_argument(
+                "source and destination are of different families",
+            ));
         }
         let (done, answer) = oneshot::channel();
-        let late = || "no answer: netpol-controller is busy with a large change; try again".to_owned();
-        let answer = self.ask(Command::Explain(question, done), answer, late).await?;
-        Ok(Response::new(ExplainResponse { allowed: answer.allowed, reasons: answer.reasons }))
+        let late =
+            || "no answer: netpol-controller is busy with a large change; try again".to_owned();
+        let answer = self
+            .ask(Command::Explain(question, done), answer, late)
+            .await?;
+        Ok(Response::new(ExplainResponse {
+            allowed: answer.allowed,
+            reasons: answer.reasons,
+        }))
     }
 }
 
 fn address(text: &str) -> Result<IpAddr, Status> {
-    text.parse().map_err(|_| Status::invalid_argument(format!("`{text}` is no IP address")))
+    text.parse()
+        .map_err(|_| Status::invalid_argument(format!("`{text}` is no IP address")))
 }

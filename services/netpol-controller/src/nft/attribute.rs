@@ -60,23 +60,28 @@ impl Attributes {
         // Callers keep attributes below 64 KiB by cutting element lists.
         let length = u16::try_from(self.0.len() - start).unwrap_or(u16::MAX);
         self.0[start..start + 2].copy_from_slice(&length.to_ne_bytes());
-        self.0.resize(self.0.len().next_multiple_of(NLA_HEADER_SIZE), 0);
+        self.0
+            .resize(self.0.len().next_multiple_of(NLA_HEADER_SIZE), 0);
     }
 }
 
 /// Attributes being read: kind and value, in order. What can't be read ends the list.
 pub fn each(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    NlasIterator::new(bytes).map_while(Result::ok).map(|attribute: NlaBuffer<&[u8]>| {
-        let end = usize::from(attribute.length());
-        let raw: &[u8] = attribute.into_inner();
-        let kind = u16::from_ne_bytes([raw[2], raw[3]]) & netlink_packet_core::NLA_TYPE_MASK;
-        (kind, &raw[NLA_HEADER_SIZE..end])
-    })
+    NlasIterator::new(bytes)
+        .map_while(Result::ok)
+        .map(|attribute: NlaBuffer<&[u8]>| {
+            let end = usize::from(attribute.length());
+            let raw: &[u8] = attribute.into_inner();
+            let kind = u16::from_ne_bytes([raw[2], raw[3]]) & netlink_packet_core::NLA_TYPE_MASK;
+            (kind, &raw[NLA_HEADER_SIZE..end])
+        })
 }
 
 /// The value of the first attribute of a kind.
 pub fn find(bytes: &[u8], kind: u16) -> Option<&[u8]> {
-    each(bytes).find(|(other, _)| *other == kind).map(|(_, value)| value)
+    each(bytes)
+        .find(|(other, _)| *other == kind)
+        .map(|(_, value)| value)
 }
 
 /// A number in network byte order.

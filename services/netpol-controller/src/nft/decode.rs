@@ -6,7 +6,7 @@
 use super::attribute::{be32, find, text};
 use super::consts::*;
 use super::element::{self, Entry, KeyType};
-use super::encode::hook_number;
+use super::encode::{PRIORITY, hook_number};
 use crate::domain::name::Name;
 use crate::domain::ruleset::{Chain, Hook, Rule, Ruleset, Set, SetKind, Verdict};
 use std::collections::{BTreeMap, HashMap};
@@ -30,9 +30,11 @@ pub fn entries(attributes: &[u8]) -> impl Iterator<Item = Entry> {
 /// A chain's name and hook. A base chain that isn't one of ours has a hook that differs from ours by being `Err`.
 pub fn chain(attributes: &[u8]) -> Option<(Name, Result<Option<Hook>, ()>)> {
     let name = text(attributes, NFTA_CHAIN_NAME)?.into();
-    let Some(hook) = find(attributes, NFTA_CHAIN_HOOK) else { return Some((name, Ok(None))) };
+    let Some(hook) = find(attributes, NFTA_CHAIN_HOOK) else {
+        return Some((name, Ok(None)));
+    };
     let number = be32(hook, NFTA_HOOK_HOOKNUM);
-    let ours = be32(hook, NFTA_HOOK_PRIORITY) == Some(0)
+    let ours = be32(hook, NFTA_HOOK_PRIORITY) == Some(PRIORITY)
         && be32(attributes, NFTA_CHAIN_POLICY) == Some(NF_ACCEPT);
     let known = [Hook::Forward, Hook::Input]
         .into_iter()
@@ -73,7 +75,13 @@ impl Observed {
         let known: HashMap<Name, &Rule> = rules.map(|rule| (rule.tag(), rule)).collect();
         let mut chains = BTreeMap::new();
         for (name, hook) in self.chains {
-            chains.insert(name, Chain { hook: hook.ok()?, rules: Vec::new() });
+            chains.insert(
+                name,
+                Chain {
+                    hook: hook.ok()?,
+                    rules: Vec::new(),
+                },
+            );
         }
         for (chain, tag) in self.rules {
             let rule = match known.get(&tag) {
@@ -87,9 +95,19 @@ impl Observed {
         for (name, kind, map, entries) in self.sets {
             let kind = kind?;
             let elements = element::elements(kind, entries)?.into_iter().collect();
-            sets.insert(name, Arc::new(Set { kind, map, elements }));
+            sets.insert(
+                name,
+                Arc::new(Set {
+                    kind,
+                    map,
+                    elements,
+                }),
+            );
         }
-        let chains = chains.into_iter().map(|(name, chain)| (name, Arc::new(chain))).collect();
+        let chains = chains
+            .into_iter()
+            .map(|(name, chain)| (name, Arc::new(chain)))
+            .collect();
         Some(Ruleset { chains, sets })
     }
 }

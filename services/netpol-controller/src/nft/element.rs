@@ -24,7 +24,11 @@ pub struct KeyType {
 impl KeyType {
     /// The type of a kind of set.
     pub fn of(kind: SetKind) -> Self {
-        let join = |types: &[u32]| types.iter().fold(0, |sum, number| sum << TYPE_BITS | number);
+        let join = |types: &[u32]| {
+            types
+                .iter()
+                .fold(0, |sum, number| sum << TYPE_BITS | number)
+        };
         let address = |family| match family {
             Family::V4 => (TYPE_IPV4_ADDR, 4),
             Family::V6 => (TYPE_IPV6_ADDR, 16),
@@ -32,25 +36,50 @@ impl KeyType {
         match kind {
             SetKind::Addresses(family) => {
                 let (number, length) = address(family);
-                Self { number, length, flags: 0, fields: &[] }
+                Self {
+                    number,
+                    length,
+                    flags: 0,
+                    fields: &[],
+                }
             }
             SetKind::AddressRanges(family) => {
                 let (number, length) = address(family);
-                Self { number, length, flags: NFT_SET_INTERVAL, fields: &[] }
+                Self {
+                    number,
+                    length,
+                    flags: NFT_SET_INTERVAL,
+                    fields: &[],
+                }
             }
             SetKind::Endpoints(family) => {
                 let (number, length) = address(family);
                 let number = join(&[number, TYPE_INET_PROTO, TYPE_INET_SERVICE]);
-                Self { number, length: length + 8, flags: 0, fields: &[] }
+                Self {
+                    number,
+                    length: length + 8,
+                    flags: 0,
+                    fields: &[],
+                }
             }
             SetKind::Ports => {
                 let number = join(&[TYPE_INET_PROTO, TYPE_INET_SERVICE]);
-                Self { number, length: 8, flags: 0, fields: &[] }
+                Self {
+                    number,
+                    length: 8,
+                    flags: 0,
+                    fields: &[],
+                }
             }
             SetKind::PortRanges => {
                 let number = join(&[TYPE_INET_PROTO, TYPE_INET_SERVICE]);
                 let flags = NFT_SET_INTERVAL | NFT_SET_CONCAT;
-                Self { number, length: 8, flags, fields: &[1, 2] }
+                Self {
+                    number,
+                    length: 8,
+                    flags,
+                    fields: &[1, 2],
+                }
             }
         }
     }
@@ -58,12 +87,18 @@ impl KeyType {
     /// The kind that has this type and these flags.
     pub fn parse(number: u32, flags: u32) -> Option<SetKind> {
         let kinds = Family::ALL.into_iter().flat_map(|family| {
-            [SetKind::Addresses(family), SetKind::AddressRanges(family), SetKind::Endpoints(family)]
+            [
+                SetKind::Addresses(family),
+                SetKind::AddressRanges(family),
+                SetKind::Endpoints(family),
+            ]
         });
-        kinds.chain([SetKind::Ports, SetKind::PortRanges]).find(|kind| {
-            let known = Self::of(*kind);
-            known.number == number && known.flags | NFT_SET_MAP == flags | NFT_SET_MAP
-        })
+        kinds
+            .chain([SetKind::Ports, SetKind::PortRanges])
+            .find(|kind| {
+                let known = Self::of(*kind);
+                known.number == number && known.flags | NFT_SET_MAP == flags | NFT_SET_MAP
+            })
     }
 }
 
@@ -76,7 +111,9 @@ pub fn write(list: &mut Attributes, element: &Element, verdict: Option<&Verdict>
             }
             entry.nest(NFTA_SET_ELEM_KEY, |data| data.bytes(NFTA_DATA_VALUE, key));
             if let Some(end) = end {
-                entry.nest(NFTA_SET_ELEM_KEY_END, |data| data.bytes(NFTA_DATA_VALUE, end));
+                entry.nest(NFTA_SET_ELEM_KEY_END, |data| {
+                    data.bytes(NFTA_DATA_VALUE, end)
+                });
             }
             if let Some(verdict) = verdict {
                 entry.nest(NFTA_SET_ELEM_DATA, |data| write_verdict(data, verdict));
@@ -191,8 +228,10 @@ pub fn elements(kind: SetKind, entries: Vec<Entry>) -> Option<Vec<(Element, Opti
 
 /// Pairs each start with the end after it; the kernel lists them in any order.
 fn ranges(entries: Vec<Entry>) -> Option<Vec<(Element, Option<Verdict>)>> {
-    let mut edges: Vec<(Vec<u8>, bool)> =
-        entries.into_iter().map(|entry| (entry.key, entry.interval_end)).collect();
+    let mut edges: Vec<(Vec<u8>, bool)> = entries
+        .into_iter()
+        .map(|entry| (entry.key, entry.interval_end))
+        .collect();
     // Where a range ends and the next begins, the end comes first.
     edges.sort_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
     let mut ranges = Vec::new();
@@ -210,7 +249,11 @@ fn ranges(entries: Vec<Entry>) -> Option<Vec<(Element, Option<Verdict>)>> {
         }
     }
     if let Some(first) = open {
-        let last = if first.is_ipv4() { [0xff; 4].into() } else { [0xff; 16].into() };
+        let last = if first.is_ipv4() {
+            [0xff; 4].into()
+        } else {
+            [0xff; 16].into()
+        };
         ranges.push((Element::Addresses(first, last), None));
     }
     Some(ranges)
@@ -237,9 +280,10 @@ fn port(protocol: Protocol, port: u16) -> [u8; 8] {
 
 fn read_port(bytes: &[u8]) -> Option<(Protocol, u16)> {
     match bytes {
-        [protocol, 0, 0, 0, high, low, 0, 0] => {
-            Some((Protocol::from_number(*protocol)?, u16::from_be_bytes([*high, *low])))
-        }
+        [protocol, 0, 0, 0, high, low, 0, 0] => Some((
+            Protocol::from_number(*protocol)?,
+            u16::from_be_bytes([*high, *low]),
+        )),
         _ => None,
     }
 }
@@ -247,13 +291,17 @@ fn read_port(bytes: &[u8]) -> Option<(Protocol, u16)> {
 fn successor(ip: IpAddr) -> Option<IpAddr> {
     match ip {
         IpAddr::V4(ip) => u32::from(ip).checked_add(1).map(|ip| IpAddr::V4(ip.into())),
-        IpAddr::V6(ip) => u128::from(ip).checked_add(1).map(|ip| IpAddr::V6(ip.into())),
+        IpAddr::V6(ip) => u128::from(ip)
+            .checked_add(1)
+            .map(|ip| IpAddr::V6(ip.into())),
     }
 }
 
 fn predecessor(ip: IpAddr) -> Option<IpAddr> {
     match ip {
         IpAddr::V4(ip) => u32::from(ip).checked_sub(1).map(|ip| IpAddr::V4(ip.into())),
-        IpAddr::V6(ip) => u128::from(ip).checked_sub(1).map(|ip| IpAddr::V6(ip.into())),
+        IpAddr::V6(ip) => u128::from(ip)
+            .checked_sub(1)
+            .map(|ip| IpAddr::V6(ip.into())),
     }
 }

@@ -9,9 +9,9 @@ use crate::domain::diff::Op;
 use crate::domain::ruleset::{Element, Hook, Rule, SetKind, TABLE, Verdict};
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE};
 
-/// Priority of our base chains: that of filtering, after destination NAT (-100) and before source NAT (100).
-/// kube-proxy's own filter chains have -110, so what it rejects for lack of endpoints never gets here.
-const PRIORITY: u32 = 0;
+/// Priority of our base chains: a little after filtering (0), where kube-proxy's chains are, so that a Service without
+/// endpoints is refused aloud rather than lost; after destination NAT (-100) and before source NAT (100).
+pub const PRIORITY: u32 = 10;
 
 /// An attribute's length has 16 bits; lists are cut well below.
 const LIST_LIMIT: usize = 32 * 1024;
@@ -22,8 +22,15 @@ pub fn encode<'a>(ops: impl IntoIterator<Item = &'a Op>, set_id: &mut u32) -> Ve
     for op in ops {
         match op {
             Op::AddElements(set, _, elements) => {
-                let entries = elements.iter().map(|(key, verdict)| (key, verdict.as_ref()));
-                messages.extend(element_lists(NFT_MSG_NEWSETELEM, NLM_F_CREATE, set, entries));
+                let entries = elements
+                    .iter()
+                    .map(|(key, verdict)| (key, verdict.as_ref()));
+                messages.extend(element_lists(
+                    NFT_MSG_NEWSETELEM,
+                    NLM_F_CREATE,
+                    set,
+                    entries,
+                ));
             }
             Op::DeleteElements(set, _, elements) => {
                 let entries = elements.iter().map(|key| (key, None));
@@ -46,9 +53,7 @@ fn single(op: &Op) -> Option<Message> {
             a.text(NFTA_TABLE_NAME, TABLE);
             a.be32(NFTA_TABLE_FLAGS, 0);
         }),
-        Op::DeleteTable => {
-            Message::inet(NFT_MSG_DELTABLE, 0, |a| a.text(NFTA_TABLE_NAME, TABLE))
-        }
+        Op::DeleteTable => Message::inet(NFT_MSG_DELTABLE, 0, |a| a.text(NFTA_TABLE_NAME, TABLE)),
         Op::AddChain(name, hook) => Message::inet(NFT_MSG_NEWCHAIN, NLM_F_CREATE, |a| {
             a.text(NFTA_CHAIN_TABLE, TABLE);
             a.text(NFTA_CHAIN_NAME, name);
@@ -116,7 +121,10 @@ fn add_set(name: &str, kind: SetKind, map: bool, id: u32) -> Message {
     Message::inet(NFT_MSG_NEWSET, NLM_F_CREATE, |a| {
         a.text(NFTA_SET_TABLE, TABLE);
         a.text(NFTA_SET_NAME, name);
-        a.be32(NFTA_SET_FLAGS, key.flags | if map { NFT_SET_MAP } else { 0 });
+        a.be32(
+            NFTA_SET_FLAGS,
+            key.flags | if map { NFT_SET_MAP } else { 0 },
+        );
         a.be32(NFTA_SET_KEY_TYPE, key.number);
         a.be32(NFTA_SET_KEY_LEN, key.length);
         if map {

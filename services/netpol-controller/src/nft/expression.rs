@@ -101,12 +101,24 @@ fn icmp(list: &mut Attributes, family: Family) {
     const ICMPV6: u8 = 58;
     nfproto(list, family);
     meta(list, NFT_META_L4PROTO, NFT_REG_1);
-    compare(list, NFT_CMP_EQ, &[if family == Family::V4 { ICMP } else { ICMPV6 }]);
+    compare(
+        list,
+        NFT_CMP_EQ,
+        &[if family == Family::V4 { ICMP } else { ICMPV6 }],
+    );
 }
 
 fn nfproto(list: &mut Attributes, family: Family) {
     meta(list, NFT_META_NFPROTO, NFT_REG_1);
-    compare(list, NFT_CMP_EQ, &[if family == Family::V4 { NFPROTO_IPV4 } else { NFPROTO_IPV6 }]);
+    compare(
+        list,
+        NFT_CMP_EQ,
+        &[if family == Family::V4 {
+            NFPROTO_IPV4
+        } else {
+            NFPROTO_IPV6
+        }],
+    );
 }
 
 fn ct_state(list: &mut Attributes, state: u32) {
@@ -152,7 +164,9 @@ fn mask(list: &mut Attributes, mask: &[u8]) {
         data.be32(NFTA_BITWISE_DREG, NFT_REG_1);
         data.be32(NFTA_BITWISE_LEN, mask.len() as u32);
         data.nest(NFTA_BITWISE_MASK, |data| data.bytes(NFTA_DATA_VALUE, mask));
-        data.nest(NFTA_BITWISE_XOR, |data| data.bytes(NFTA_DATA_VALUE, &vec![0; mask.len()]));
+        data.nest(NFTA_BITWISE_XOR, |data| {
+            data.bytes(NFTA_DATA_VALUE, &vec![0; mask.len()])
+        });
     });
 }
 

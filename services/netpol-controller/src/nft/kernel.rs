@@ -36,7 +36,10 @@ pub struct Kernel {
 impl Kernel {
     /// Speaks to the kernel in the network namespace of the calling thread.
     pub fn open() -> Result<Self> {
-        Ok(Self { socket: NetfilterSocket::open()?, set_id: 0 })
+        Ok(Self {
+            socket: NetfilterSocket::open()?,
+            set_id: 0,
+        })
     }
 
     /// Carries out a plan. An error leaves what was committed before it; compare after one.
@@ -48,7 +51,9 @@ impl Kernel {
     pub fn enforce(&mut self, wanted: &Ruleset) -> Result<(Plan, Cost)> {
         for _ in 0..ATTEMPTS {
             let generation = self.generation()?;
-            let Some(found) = self.observe(wanted)? else { continue };
+            let Some(found) = self.observe(wanted)? else {
+                continue;
+            };
             let plan = match &found {
                 Found::Nothing => diff(None, wanted),
                 Found::Table(ruleset) => diff(Some(ruleset), wanted),
@@ -95,7 +100,8 @@ impl Kernel {
         for batch in batches(prepare, switch, collect) {
             cost.messages += batch.len();
             cost.commits += 1;
-            self.socket.commit("a change of the table", batch, generation)?;
+            self.socket
+                .commit("a change of the table", batch, generation)?;
             // Only the first says that nothing changed since the comparison; then our own commits count too.
             generation = None;
         }
@@ -141,23 +147,31 @@ impl Kernel {
         });
         calm &= self.socket.dump("listing sets", sets, |attributes| {
             let set = decode::set(attributes);
-            observed.sets.extend(set.map(|(name, kind, map)| (name, kind, map, Vec::new())));
+            observed
+                .sets
+                .extend(set.map(|(name, kind, map)| (name, kind, map, Vec::new())));
         })?;
         for (name, _, _, entries) in &mut observed.sets {
             let question = Message::inet(NFT_MSG_GETSETELEM, NLM_F_DUMP, |a| {
                 a.text(NFTA_SET_ELEM_LIST_TABLE, TABLE);
                 a.text(NFTA_SET_ELEM_LIST_SET, name);
             });
-            let dumped = self.socket.dump("listing elements", question, |attributes| {
-                entries.extend(decode::entries(attributes));
-            });
+            let dumped = self
+                .socket
+                .dump("listing elements", question, |attributes| {
+                    entries.extend(decode::entries(attributes));
+                });
             match dumped {
                 Ok(same) => calm &= same,
                 Err(error) if is(&error, Errno::ENOENT) => return Ok(None),
                 Err(error) => return Err(error),
             }
         }
-        let ruleset = || observed.into_ruleset(known).map_or(Found::Foreign, Found::Table);
+        let ruleset = || {
+            observed
+                .into_ruleset(known)
+                .map_or(Found::Foreign, Found::Table)
+        };
         Ok(calm.then(ruleset))
     }
 }
@@ -185,7 +199,11 @@ fn batches(
         let mut all = prepare;
         all.append(&mut switch);
         all.extend(collect);
-        return if all.is_empty() { Vec::new() } else { vec![all] };
+        return if all.is_empty() {
+            Vec::new()
+        } else {
+            vec![all]
+        };
     }
     let mut batches = chunks(prepare);
     if !switch.is_empty() {

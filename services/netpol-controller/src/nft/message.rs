@@ -93,18 +93,28 @@ impl Batch {
     /// Puts messages between begin and end. With a generation, the kernel refuses the batch if anybody changed any
     /// table since that generation.
     pub fn new(messages: Vec<Message>, first: u32, generation: Option<u32>) -> Self {
-        let begin = Message::raw(NFNL_MSG_BATCH_BEGIN, 0, 0, NFNL_SUBSYS_NFTABLES, |attributes| {
-            if let Some(generation) = generation {
-                attributes.be32(NFNL_BATCH_GENID, generation);
-            }
-        });
+        let begin = Message::raw(
+            NFNL_MSG_BATCH_BEGIN,
+            0,
+            0,
+            NFNL_SUBSYS_NFTABLES,
+            |attributes| {
+                if let Some(generation) = generation {
+                    attributes.be32(NFNL_BATCH_GENID, generation);
+                }
+            },
+        );
         let end = Message::raw(NFNL_MSG_BATCH_END, 0, 0, NFNL_SUBSYS_NFTABLES, |_| {});
         let mut bytes = begin.into_bytes(first);
         let mut last = first;
         let count = messages.len();
         for (index, message) in messages.into_iter().enumerate() {
             last = last.wrapping_add(1);
-            let message = if index + 1 == count { message.acknowledged() } else { message };
+            let message = if index + 1 == count {
+                message.acknowledged()
+            } else {
+                message
+            };
             bytes.extend(message.into_bytes(last));
         }
         bytes.extend(end.into_bytes(last.wrapping_add(1)));

@@ -36,17 +36,28 @@ impl NetfilterSocket {
         let failed = |attempt| move |source| Error::Netlink { attempt, source };
         let mut socket = Socket::new(NETLINK_NETFILTER).map_err(failed("opening a socket"))?;
         socket.bind_auto().map_err(failed("binding"))?;
-        socket.connect(&SocketAddr::new(0, 0)).map_err(failed("connecting"))?;
+        socket
+            .connect(&SocketAddr::new(0, 0))
+            .map_err(failed("connecting"))?;
         // Errors without a copy of the refused message, but with words.
-        socket.set_cap_ack(true).map_err(failed("setting an option"))?;
-        socket.set_ext_ack(true).map_err(failed("setting an option"))?;
-        let set = || -> nix::Result<()> {
-            setsockopt(&socket.as_fd(), sockopt::SndBufForce, &BUFFER)?;
-            setsockopt(&socket.as_fd(), sockopt::RcvBufForce, &BUFFER)?;
-            setsockopt(&socket.as_fd(), sockopt::ReceiveTimeout, &TimeVal::new(ANSWER_SECONDS, 0))
-        };
-        set().map_err(|errno| failed("sizing buffers")(errno.into()))?;
-        Ok(Self { socket, sequence: 0 })
+        socket
+            .set_cap_ack(true)
+            .map_err(failed("setting an option"))?;
+        socket
+            .set_ext_ack(true)
+            .map_err(failed("setting an option"))?;
+        // Without the right to exceed the system's limit, that limit it is.
+        let _ = setsockopt(&socket.as_fd(), sockopt::SndBufForce, &BUFFER)
+            .or_else(|_| setsockopt(&socket.as_fd(), sockopt::SndBuf, &BUFFER));
+        let _ = setsockopt(&socket.as_fd(), sockopt::RcvBufForce, &BUFFER)
+            .or_else(|_| setsockopt(&socket.as_fd(), sockopt::RcvBuf, &BUFFER));
+        let patience = TimeVal::new(ANSWER_SECONDS, 0);
+        setsockopt(&socket.as_fd(), sockopt::ReceiveTimeout, &patience)
+            .map_err(|errno| failed("setting a deadline")(errno.into()))?;
+        Ok(Self {
+            socket,
+            sequence: 0,
+        })
     }
 
     /// Commits messages as one transaction.
@@ -162,7 +173,9 @@ impl NetfilterSocket {
         let mut answers = Vec::new();
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {
-            let Ok(message) = NetlinkBuffer::new_checked(rest) else { break };
+            let Ok(message) = NetlinkBuffer::new_checked(rest) else {
+                break;
+            };
             answers.push(Answer {
                 kind: message.message_type(),
                 flags: message.flags(),
@@ -190,12 +203,19 @@ impl Answer {
         if code == 0 {
             return None;
         }
-        let words = self.body.get(HEADER..).and_then(|rest| attribute::text(rest, WORDS));
+        let words = self
+            .body
+            .get(HEADER..)
+            .and_then(|rest| attribute::text(rest, WORDS));
         let mut detail = format!(" (message {position})");
         if let Some(words) = words {
             detail.push_str(": ");
             detail.push_str(words);
         }
-        Some(Error::Refused { attempt, source: io::Error::from_raw_os_error(-code), detail })
+        Some(Error::Refused {
+            attempt,
+            source: io::Error::from_raw_os_error(-code),
+            detail,
+        })
     }
 }

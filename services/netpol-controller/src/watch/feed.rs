@@ -19,7 +19,10 @@ use tokio::sync::mpsc;
 pub fn start(client: &Client, ctx: &Context, metrics: &Metrics, commands: &mpsc::Sender<Command>) {
     macro_rules! follow {
         ($object:ty, $feed:ty, $name:literal) => {{
-            let events = watcher(Api::<$object>::all(client.clone()), watcher::Config::default());
+            let events = watcher(
+                Api::<$object>::all(client.clone()),
+                watcher::Config::default(),
+            );
             let task = ctx.readiness.task($name);
             let feed = Feed::<$feed>::new(commands.clone(), metrics.clone(), task);
             ctx.drain.spawn(feed.run(events.default_backoff()));
@@ -58,7 +61,10 @@ impl Source for Pods {
 
     fn present(object: &Pod) -> Option<(Key, Change)> {
         let pod = parse::pod(object)?;
-        Some((pod.key.clone(), Change::Pod(pod.key.clone(), Some(Box::new(pod)))))
+        Some((
+            pod.key.clone(),
+            Change::Pod(pod.key.clone(), Some(Box::new(pod))),
+        ))
     }
 
     fn gone(id: Key) -> Change {
@@ -89,7 +95,10 @@ impl Source for Policies {
 
     fn present(object: &NetworkPolicy) -> Option<(Key, Change)> {
         let policy = parse::policy(object)?;
-        Some((policy.key.clone(), Change::Policy(policy.key.clone(), Some(Box::new(policy)))))
+        Some((
+            policy.key.clone(),
+            Change::Policy(policy.key.clone(), Some(Box::new(policy))),
+        ))
     }
 
     fn gone(id: Key) -> Change {
@@ -123,7 +132,10 @@ impl<S: Source> Feed<S> {
     }
 
     /// Takes events until they end or nobody listens.
-    pub async fn run(mut self, events: impl Stream<Item = watcher::Result<watcher::Event<S::Object>>>) {
+    pub async fn run(
+        mut self,
+        events: impl Stream<Item = watcher::Result<watcher::Event<S::Object>>>,
+    ) {
         let mut events = pin!(events);
         while let Some(event) = events.next().await {
             let sent = match event {

@@ -37,8 +37,14 @@ impl Api {
         let routes = Router::new()
             .route("/api/v1/{plural}", axum::routing::get(list))
             .route("/apis/{group}/v1/{plural}", axum::routing::get(list))
-            .route("/apis/{group}/v1/namespaces/{namespace}/{plural}", axum::routing::get(list))
-            .route("/apis/{group}/v1/namespaces/{namespace}/{plural}/{name}", axum::routing::get(read))
+            .route(
+                "/apis/{group}/v1/namespaces/{namespace}/{plural}",
+                axum::routing::get(list),
+            )
+            .route(
+                "/apis/{group}/v1/namespaces/{namespace}/{plural}/{name}",
+                axum::routing::get(read),
+            )
             .with_state(self.clone());
         tokio::spawn(async move { axum::serve(listener, routes).await });
         let uri = format!("http://{address}").parse().unwrap();
@@ -52,7 +58,11 @@ impl Api {
         shared.version += 1;
         object["metadata"]["resourceVersion"] = shared.version.to_string().into();
         let known = shared.objects.entry(plural.into()).or_default();
-        let change = if known.insert(key(&object), object.clone()).is_some() { "MODIFIED" } else { "ADDED" };
+        let change = if known.insert(key(&object), object.clone()).is_some() {
+            "MODIFIED"
+        } else {
+            "ADDED"
+        };
         shared.tell(plural, change, &object);
     }
 
@@ -61,7 +71,11 @@ impl Api {
         let mut shared = self.state.lock().unwrap();
         shared.version += 1;
         let version = shared.version.to_string();
-        let gone = shared.objects.get_mut(plural).unwrap().remove(&(namespace.into(), name.into()));
+        let gone = shared
+            .objects
+            .get_mut(plural)
+            .unwrap()
+            .remove(&(namespace.into(), name.into()));
         let mut gone = gone.unwrap();
         gone["metadata"]["resourceVersion"] = version.into();
         shared.tell(plural, "DELETED", &gone);
@@ -79,7 +93,12 @@ impl Shared {
 }
 
 fn key(object: &Value) -> (String, String) {
-    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+    let text = |field: &str| {
+        object["metadata"][field]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
     (text("namespace"), text("name"))
 }
 
@@ -98,11 +117,20 @@ async fn list(
                 sender.send(event.clone()).unwrap();
             }
         }
-        shared.watchers.entry(plural.clone()).or_default().push(sender);
+        shared
+            .watchers
+            .entry(plural.clone())
+            .or_default()
+            .push(sender);
         let events = UnboundedReceiverStream::new(events).map(Ok::<_, std::convert::Infallible>);
         return Body::from_stream(events).into_response();
     }
-    let items: Vec<_> = shared.objects.get(plural).into_iter().flat_map(|all| all.values()).collect();
+    let items: Vec<_> = shared
+        .objects
+        .get(plural)
+        .into_iter()
+        .flat_map(|all| all.values())
+        .collect();
     let list = json!({"metadata": {"resourceVersion": shared.version.to_string()}, "items": items});
     list.to_string().into_response()
 }
@@ -110,7 +138,11 @@ async fn list(
 async fn read(State(api): State<Api>, Path(path): Path<HashMap<String, String>>) -> Response {
     let shared = api.state.lock().unwrap();
     let key = (path["namespace"].clone(), path["name"].clone());
-    match shared.objects.get(&path["plural"]).and_then(|all| all.get(&key)) {
+    match shared
+        .objects
+        .get(&path["plural"])
+        .and_then(|all| all.get(&key))
+    {
         Some(object) => object.to_string().into_response(),
         None => {
             let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure",

@@ -24,7 +24,11 @@ impl Namespace {
         let (born, birth) = mpsc::channel();
         thread::spawn(move || {
             let made = unshare(CloneFlags::CLONE_NEWNET);
-            let path = format!("/proc/{}/task/{}/ns/net", std::process::id(), nix::unistd::gettid());
+            let path = format!(
+                "/proc/{}/task/{}/ns/net",
+                std::process::id(),
+                nix::unistd::gettid()
+            );
             born.send(made.map(|()| path)).unwrap();
             for job in queue {
                 job();
@@ -39,7 +43,9 @@ impl Namespace {
     /// Runs something inside. Threads and processes it starts are inside too.
     pub fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
         let (done, result) = mpsc::channel();
-        self.jobs.send(Box::new(move || done.send(job()).unwrap())).unwrap();
+        self.jobs
+            .send(Box::new(move || done.send(job()).unwrap()))
+            .unwrap();
         result.recv().unwrap()
     }
 
@@ -75,7 +81,12 @@ fn feed(program: &str, arguments: &[&str], input: &str) -> String {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
     let output = child.wait_with_output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program}: {errors}\n{input}");
@@ -111,8 +122,14 @@ impl Lab {
         for setting in ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"] {
             node.sysctl(setting, "1");
         }
-        node.ip(&format!("addr add {NODE_V4}/32 dev lo\naddr add {NODE_V6}/128 dev lo"));
-        let hosts = names.iter().enumerate().map(|(index, name)| attach(&node, index, name)).collect();
+        node.ip(&format!(
+            "addr add {NODE_V4}/32 dev lo\naddr add {NODE_V6}/128 dev lo"
+        ));
+        let hosts = names
+            .iter()
+            .enumerate()
+            .map(|(index, name)| attach(&node, index, name))
+            .collect();
         Some(Self { node, hosts })
     }
 
@@ -127,10 +144,15 @@ fn attach(node: &Namespace, index: usize, name: &str) -> Host {
     let (v4, v6) = if name.contains('/') {
         (format!("10.244.1.{number}"), format!("fd44::{number:x}"))
     } else {
-        (format!("203.0.113.{number}"), format!("2001:db8::{number:x}"))
+        (
+            format!("203.0.113.{number}"),
+            format!("2001:db8::{number:x}"),
+        )
     };
     let path = &namespace.path;
-    node.ip(&format!("link add v{number} type veth peer name eth0 netns {path}"));
+    node.ip(&format!(
+        "link add v{number} type veth peer name eth0 netns {path}"
+    ));
     namespace.ip(&format!(
         "link set eth0 up
          addr add {v4}/32 dev eth0
@@ -146,5 +168,10 @@ fn attach(node: &Namespace, index: usize, name: &str) -> Host {
          route add {v4}/32 dev v{number}
          route add {v6}/128 dev v{number}"
     ));
-    Host { namespace, name: name.to_owned(), v4: v4.parse().unwrap(), v6: v6.parse().unwrap() }
+    Host {
+        namespace,
+        name: name.to_owned(),
+        v4: v4.parse().unwrap(),
+        v6: v6.parse().unwrap(),
+    }
 }

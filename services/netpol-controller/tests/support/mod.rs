@@ -1,5 +1,10 @@
 //! What the tests share.
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test uses its part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "each test uses its part"
+)]
 
 pub mod api;
 pub mod cases;

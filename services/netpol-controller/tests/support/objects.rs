@@ -30,7 +30,10 @@ impl Objects {
     pub fn changes(&self) -> Vec<Change> {
         let namespaces = self.namespaces.iter().map(namespace_change);
         let pods = self.pods.iter().map(pod_change);
-        namespaces.chain(pods).chain(self.policies.iter().map(policy_change)).collect()
+        namespaces
+            .chain(pods)
+            .chain(self.policies.iter().map(policy_change))
+            .collect()
     }
 }
 
@@ -58,11 +61,17 @@ pub fn namespace(name: &str, labels: Value) -> Namespace {
 
 /// A running pod on [`NODE`] with ports 80 `serve-80-tcp` and 81 `serve-81-tcp` by name.
 pub fn pod(namespace: &str, name: &str, labels: Value, ips: &[String]) -> Pod {
-    pod_from(namespace, name, labels, ips, json!([
-        {"name": "serve-80-tcp", "containerPort": 80},
-        {"name": "serve-81-tcp", "containerPort": 81, "protocol": "TCP"},
-        {"name": "serve-80-udp", "containerPort": 80, "protocol": "UDP"},
-    ]))
+    pod_from(
+        namespace,
+        name,
+        labels,
+        ips,
+        json!([
+            {"name": "serve-80-tcp", "containerPort": 80},
+            {"name": "serve-81-tcp", "containerPort": 81, "protocol": "TCP"},
+            {"name": "serve-80-udp", "containerPort": 80, "protocol": "UDP"},
+        ]),
+    )
 }
 
 pub fn pod_from(namespace: &str, name: &str, labels: Value, ips: &[String], ports: Value) -> Pod {

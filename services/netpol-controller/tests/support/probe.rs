@@ -25,7 +25,9 @@ pub fn serve(namespace: &Namespace, port: u16) {
         let socket = Socket::new(Domain::IPV6, Type::STREAM, None).unwrap();
         socket.set_only_v6(false).unwrap();
         socket.set_reuse_address(true).unwrap();
-        socket.bind(&SocketAddr::from(([0_u16; 8], port)).into()).unwrap();
+        socket
+            .bind(&SocketAddr::from(([0_u16; 8], port)).into())
+            .unwrap();
         socket.listen(512).unwrap();
         let listener = TcpListener::from(socket);
         thread::spawn(move || {
@@ -44,7 +46,8 @@ pub fn serve(namespace: &Namespace, port: u16) {
         // One socket per family, so that answers have the source the question went to.
         for any in ["0.0.0.0", "::"] {
             let any: IpAddr = any.parse().unwrap();
-            let socket = Socket::new(Domain::for_address((any, port).into()), Type::DGRAM, None).unwrap();
+            let socket =
+                Socket::new(Domain::for_address((any, port).into()), Type::DGRAM, None).unwrap();
             if any.is_ipv6() {
                 socket.set_only_v6(true).unwrap();
             }
@@ -72,7 +75,10 @@ pub struct Probe {
 
 impl Probe {
     pub fn name(&self) -> String {
-        format!("{} -> {}:{} {:?}", self.from.name, self.to, self.port, self.transport)
+        format!(
+            "{} -> {}:{} {:?}",
+            self.from.name, self.to, self.port, self.transport
+        )
     }
 }
 
@@ -104,7 +110,11 @@ fn reaches(transport: Transport, to: SocketAddr, wait: Duration) -> bool {
     match transport {
         Transport::Tcp => TcpStream::connect_timeout(&to, wait).is_ok(),
         Transport::Udp => {
-            let any: IpAddr = if to.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
+            let any: IpAddr = if to.is_ipv4() {
+                [0; 4].into()
+            } else {
+                [0; 16].into()
+            };
             let socket = UdpSocket::bind((any, 0)).unwrap();
             socket.set_read_timeout(Some(wait)).unwrap();
             let sent = socket.connect(to).and_then(|()| socket.send(b"hello"));
@@ -125,7 +135,11 @@ pub fn sctp(from: &Host, to: &Host, port: u16, expected: bool) -> bool {
         socket
     });
     let target = SocketAddr::from((to.v4, 0));
-    from.namespace.run(move || raw().send_to(&init(40_000 + port % 100, port), &target.into()).unwrap());
+    from.namespace.run(move || {
+        raw()
+            .send_to(&init(40_000 + port % 100, port), &target.into())
+            .unwrap()
+    });
     let mut packet = [0; 256];
     // IP header of 20 bytes, then source and destination port.
     matches!((&receiver).read(&mut packet), Ok(count) if count > 24
@@ -149,6 +163,8 @@ fn init(source: u16, destination: u16) -> Vec<u8> {
 
 fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0_u32, |sum, byte| {
-        (0..8).fold(sum ^ u32::from(*byte), |sum, _| (sum >> 1) ^ (0x82f6_3b78 * (sum & 1)))
+        (0..8).fold(sum ^ u32::from(*byte), |sum, _| {
+            (sum >> 1) ^ (0x82f6_3b78 * (sum & 1))
+        })
     })
 }

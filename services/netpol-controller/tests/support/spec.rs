@@ -5,7 +5,9 @@
 
 use super::objects::Objects;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
-use k8s_openapi::api::networking::v1::{IPBlock, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort};
+use k8s_openapi::api::networking::v1::{
+    IPBlock, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use std::collections::BTreeMap;
@@ -27,12 +29,23 @@ pub fn allowed(objects: &Objects, from: &End<'_>, to: &End<'_>, protocol: &str, 
 }
 
 fn ingress(objects: &Objects, from: &End<'_>, to: &End<'_>, protocol: &str, port: u16) -> bool {
-    let Some(pod) = to.pod.filter(|_| to.judged) else { return true };
-    let isolating = objects.policies.iter().filter(|p| selects(p, pod) && has_type(p, "Ingress"));
+    let Some(pod) = to.pod.filter(|_| to.judged) else {
+        return true;
+    };
+    let isolating = objects
+        .policies
+        .iter()
+        .filter(|p| selects(p, pod) && has_type(p, "Ingress"));
     let isolating: Vec<_> = isolating.collect();
     isolating.is_empty()
         || isolating.iter().any(|policy| {
-            let rules = policy.spec.as_ref().unwrap().ingress.clone().unwrap_or_default();
+            let rules = policy
+                .spec
+                .as_ref()
+                .unwrap()
+                .ingress
+                .clone()
+                .unwrap_or_default();
             rules.iter().any(|rule| {
                 peers_match(objects, policy, rule.from.as_deref(), from)
                     && ports_match(rule.ports.as_deref(), to, protocol, port)
@@ -41,12 +54,23 @@ fn ingress(objects: &Objects, from: &End<'_>, to: &End<'_>, protocol: &str, port
 }
 
 fn egress(objects: &Objects, from: &End<'_>, to: &End<'_>, protocol: &str, port: u16) -> bool {
-    let Some(pod) = from.pod.filter(|_| from.judged) else { return true };
-    let isolating = objects.policies.iter().filter(|p| selects(p, pod) && has_type(p, "Egress"));
+    let Some(pod) = from.pod.filter(|_| from.judged) else {
+        return true;
+    };
+    let isolating = objects
+        .policies
+        .iter()
+        .filter(|p| selects(p, pod) && has_type(p, "Egress"));
     let isolating: Vec<_> = isolating.collect();
     isolating.is_empty()
         || isolating.iter().any(|policy| {
-            let rules = policy.spec.as_ref().unwrap().egress.clone().unwrap_or_default();
+            let rules = policy
+                .spec
+                .as_ref()
+                .unwrap()
+                .egress
+                .clone()
+                .unwrap_or_default();
             rules.iter().any(|rule| {
                 peers_match(objects, policy, rule.to.as_deref(), to)
                     && ports_match(rule.ports.as_deref(), to, protocol, port)
@@ -56,7 +80,13 @@ fn egress(objects: &Objects, from: &End<'_>, to: &End<'_>, protocol: &str, port:
 
 /// "Selects the pods to which this NetworkPolicy object applies", in its own namespace.
 fn selects(policy: &NetworkPolicy, pod: &Pod) -> bool {
-    let selector = policy.spec.as_ref().unwrap().pod_selector.clone().unwrap_or_default();
+    let selector = policy
+        .spec
+        .as_ref()
+        .unwrap()
+        .pod_selector
+        .clone()
+        .unwrap_or_default();
     policy.metadata.namespace == pod.metadata.namespace
         && labels_match(&selector, pod.metadata.labels.as_ref())
 }
@@ -80,7 +110,10 @@ fn peers_match(
     end: &End<'_>,
 ) -> bool {
     let peers = peers.unwrap_or_default();
-    peers.is_empty() || peers.iter().any(|peer| peer_matches(objects, policy, peer, end))
+    peers.is_empty()
+        || peers
+            .iter()
+            .any(|peer| peer_matches(objects, policy, peer, end))
 }
 
 fn peer_matches(
@@ -121,7 +154,10 @@ fn cidr_contains(cidr: &str, ip: IpAddr) -> bool {
             IpAddr::V4(ip) => ip.octets().to_vec(),
             IpAddr::V6(ip) => ip.octets().to_vec(),
         };
-        bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1 == 1)).collect()
+        bytes
+            .iter()
+            .flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1 == 1))
+            .collect()
     };
     let (base, ip) = (bits(base.parse().unwrap()), bits(ip));
     let length: usize = length.parse().unwrap();
@@ -136,7 +172,10 @@ fn ports_match(
     port: u16,
 ) -> bool {
     let ports = ports.unwrap_or_default();
-    ports.is_empty() || ports.iter().any(|one| port_matches(one, receiver, protocol, port))
+    ports.is_empty()
+        || ports
+            .iter()
+            .any(|one| port_matches(one, receiver, protocol, port))
 }
 
 fn port_matches(one: &NetworkPolicyPort, receiver: &End<'_>, protocol: &str, port: u16) -> bool {
@@ -150,9 +189,13 @@ fn port_matches(one: &NetworkPolicyPort, receiver: &End<'_>, protocol: &str, por
             *number <= i32::from(port) && i32::from(port) <= end
         }
         (Some(IntOrString::String(name)), _) => {
-            let Some(pod) = receiver.pod else { return false };
+            let Some(pod) = receiver.pod else {
+                return false;
+            };
             let containers = &pod.spec.as_ref().unwrap().containers;
-            let mut all = containers.iter().flat_map(|c| c.ports.clone().unwrap_or_default());
+            let mut all = containers
+                .iter()
+                .flat_map(|c| c.ports.clone().unwrap_or_default());
             let found = all.find(|candidate| {
                 candidate.name.as_ref() == Some(name)
                     && candidate.protocol.as_deref().unwrap_or("TCP") == protocol
@@ -168,7 +211,9 @@ fn labels_match(selector: &LabelSelector, labels: Option<&BTreeMap<String, Strin
     let labels = labels.unwrap_or(&none);
     let equal = selector.match_labels.clone().unwrap_or_default();
     let expressions = selector.match_expressions.clone().unwrap_or_default();
-    equal.iter().all(|(key, value)| labels.get(key) == Some(value))
+    equal
+        .iter()
+        .all(|(key, value)| labels.get(key) == Some(value))
         && expressions.iter().all(|expression| {
             let value = labels.get(&expression.key);
             let values = expression.values.clone().unwrap_or_default();

@@ -13,13 +13,28 @@ pub const PORTS: [u16; 12] = [1, 79, 80, 81, 82, 89, 90, 99, 100, 101, 65_534, 6
 /// Protocols; ICMP stands for what has no ports.
 pub const PROTOCOLS: [(&str, u8); 4] = [("TCP", 6), ("UDP", 17), ("SCTP", 132), ("ICMP", 1)];
 const OUTSIDE: [&str; 12] = [
-    "0.0.0.0", "9.255.255.255", "10.0.0.0", "10.255.255.255", "11.0.0.0", "192.168.1.1",
-    "255.255.255.255", "::", "2001:db8::", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff",
-    "64:ff9b::7", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+    "0.0.0.0",
+    "9.255.255.255",
+    "10.0.0.0",
+    "10.255.255.255",
+    "11.0.0.0",
+    "192.168.1.1",
+    "255.255.255.255",
+    "::",
+    "2001:db8::",
+    "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff",
+    "64:ff9b::7",
+    "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
 ];
 const BLOCKS: [(&str, &[&str]); 12] = [
-    ("0.0.0.0/0", &["10.0.0.0/8", "10.0.0.0/9", "255.255.255.255/32"]),
-    ("10.0.0.0/8", &["10.244.0.0/16", "10.0.0.0/32", "10.244.1.1/32"]),
+    (
+        "0.0.0.0/0",
+        &["10.0.0.0/8", "10.0.0.0/9", "255.255.255.255/32"],
+    ),
+    (
+        "10.0.0.0/8",
+        &["10.244.0.0/16", "10.0.0.0/32", "10.244.1.1/32"],
+    ),
     ("10.244.0.0/16", &["10.244.1.0/24", "10.244.2.0/24"]),
     ("10.244.1.0/30", &["10.244.1.2/32", "10.244.1.2/31"]),
     ("192.168.0.0/16", &["192.168.1.1/32"]),
@@ -86,8 +101,15 @@ fn port() -> impl Strategy<Value = Value> {
     let number = prop_oneof![
         Just(json!({})),
         prop::sample::select(vec![1, 80, 81, 100, 65_535]).prop_map(|port| json!({"port": port})),
-        prop::sample::select(vec![(80, 81), (80, 100), (90, 100), (1, 65_535), (100, 100), (65_534, 65_535)])
-            .prop_map(|(port, end)| json!({"port": port, "endPort": end})),
+        prop::sample::select(vec![
+            (80, 81),
+            (80, 100),
+            (90, 100),
+            (1, 65_535),
+            (100, 100),
+            (65_534, 65_535)
+        ])
+        .prop_map(|(port, end)| json!({"port": port, "endPort": end})),
         prop::sample::select(NAMES.to_vec()).prop_map(|name| json!({"port": name})),
     ];
     (number, protocol).prop_map(|(mut port, protocol)| {
@@ -118,12 +140,20 @@ fn rules(peers: &'static str) -> impl Strategy<Value = Option<Value>> {
 
 pub fn any_policy(index: usize) -> impl Strategy<Value = NetworkPolicy> {
     let types = prop::option::of(prop::sample::subsequence(vec!["Ingress", "Egress"], 0..=2));
-    let parts = (prop::sample::select(vec!["x", "y"]), selector(), types, rules("from"), rules("to"));
+    let parts = (
+        prop::sample::select(vec!["x", "y"]),
+        selector(),
+        types,
+        rules("from"),
+        rules("to"),
+    );
     parts.prop_map(move |(ns, pods, types, ingress, egress)| {
         let mut spec = json!({"podSelector": pods});
-        for (key, value) in
-            [("policyTypes", types.map(Value::from)), ("ingress", ingress), ("egress", egress)]
-        {
+        for (key, value) in [
+            ("policyTypes", types.map(Value::from)),
+            ("ingress", ingress),
+            ("egress", egress),
+        ] {
             if let Some(value) = value {
                 spec[key] = value;
             }
@@ -147,11 +177,21 @@ pub fn any_pod(index: usize) -> impl Strategy<Value = Pod> {
         labels(),
         prop::collection::vec(port, 0..3),
         prop::sample::select(vec![NODE, NODE, NODE, "node-2"]),
-        prop::sample::select(vec!["Running", "Running", "Running", "Pending", "Succeeded", "Failed"]),
+        prop::sample::select(vec![
+            "Running",
+            "Running",
+            "Running",
+            "Pending",
+            "Succeeded",
+            "Failed",
+        ]),
         prop::sample::select(vec![false, false, false, false, true]),
     );
     parts.prop_map(move |(ns, labels, ports, node, phase, host_network)| {
-        let (v4, v6) = (format!("10.244.{}.{}", 1 + index / 4, index % 4), format!("fd44::{index}"));
+        let (v4, v6) = (
+            format!("10.244.{}.{}", 1 + index / 4, index % 4),
+            format!("fd44::{index}"),
+        );
         serde_json::from_value(json!({
             "metadata": {"namespace": ns, "name": format!("pod-{index}"), "labels": labels,
                 "uid": format!("uid-{index}"), "creationTimestamp": "2026-11-23T00:00:00Z"},
@@ -166,11 +206,18 @@ pub fn any_pod(index: usize) -> impl Strategy<Value = Pod> {
 pub fn any_objects() -> impl Strategy<Value = Objects> {
     let namespaces = [labels(), labels(), labels()];
     let pods: Vec<_> = (0..6).map(any_pod).collect();
-    let policies = (0_usize..5).prop_flat_map(|count| (0..count).map(any_policy).collect::<Vec<_>>());
+    let policies =
+        (0_usize..5).prop_flat_map(|count| (0..count).map(any_policy).collect::<Vec<_>>());
     (namespaces, pods, policies).prop_map(|(labels, pods, policies)| {
         let namespaces = ["x", "y", "z"].into_iter().zip(labels);
-        let namespaces = namespaces.map(|(name, labels)| namespace(name, labels)).collect();
-        Objects { namespaces, pods, policies }
+        let namespaces = namespaces
+            .map(|(name, labels)| namespace(name, labels))
+            .collect();
+        Objects {
+            namespaces,
+            pods,
+            policies,
+        }
     })
 }
 
@@ -178,7 +225,11 @@ pub fn any_objects() -> impl Strategy<Value = Objects> {
 pub fn ends(objects: &Objects) -> Vec<End<'_>> {
     let mut ends: Vec<_> = OUTSIDE
         .iter()
-        .map(|ip| End { ip: ip.parse().unwrap(), pod: None, judged: false })
+        .map(|ip| End {
+            ip: ip.parse().unwrap(),
+            pod: None,
+            judged: false,
+        })
         .collect();
     for pod in &objects.pods {
         let (spec, status) = (pod.spec.as_ref().unwrap(), pod.status.as_ref().unwrap());
@@ -187,7 +238,11 @@ pub fn ends(objects: &Objects) -> Vec<End<'_>> {
         for ip in status.pod_ips.iter().flatten() {
             let ip: IpAddr = ip.ip.parse().unwrap();
             let judged = own_network && spec.node_name.as_deref() == Some(NODE);
-            ends.push(End { ip, pod: own_network.then_some(pod), judged });
+            ends.push(End {
+                ip,
+                pod: own_network.then_some(pod),
+                judged,
+            });
         }
     }
     ends
