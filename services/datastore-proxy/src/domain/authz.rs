@@ -229,6 +229,21 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_shows_the_table() {
+        let list = |names: &[&[u8]], after: &str| -> Vec<String> {
+            names.iter().map(|name| format!("`{}`{after}", name.escape_ascii())).collect()
+        };
+        let mut page = "| caller | calls | keys |\n| --- | --- | --- |\n".to_owned();
+        for grant in TABLE.iter().filter(|grant| grant.caller != LOCAL) {
+            let calls: Vec<_> = grant.calls.iter().map(|call| call.describe()).collect();
+            let keys = [list(grant.prefixes, " and below"), list(grant.keys, "")].concat();
+            let keys = if keys.is_empty() { "–".to_owned() } else { keys.join(", ") };
+            page += &format!("| {} | {} | {keys} |\n", grant.caller, calls.join("; "));
+        }
+        sextant_testkit::documented("authorization.md", "keys", &page);
+    }
+
+    #[test]
     fn ranges_are_cut() {
         let tokens = Caller::named("token-service");
         let own = KeyRange::prefix(b"/sextant/token-service/");
