@@ -168,6 +168,14 @@ impl Cluster {
         Ok(list[0].clone())
     }
 
+    /// The process id of a service's first container, as this machine sees it.
+    ///
+    /// # Errors
+    /// Docker fails.
+    pub fn pid(&self, service: &str) -> Result<String> {
+        Ok(self.inspect(&self.containers(service)?[0])?["State"]["Pid"].to_string())
+    }
+
     /// kubectl's output.
     ///
     /// # Errors

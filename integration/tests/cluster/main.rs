@@ -62,6 +62,14 @@ const CASES: &[Case] = &[
         "security::kubelet_read_only_port_is_closed",
         security::read_only_port,
     ),
+    (
+        "security::nothing_else_listens",
+        security::nothing_else_listens,
+    ),
+    (
+        "security::api_servers_reach_no_node_directly",
+        security::api_servers_reach_no_node,
+    ),
     ("tokens::bad_tokens_are_refused", tokens::bad_tokens),
     ("tokens::third_node_joins_by_hand", tokens::third_node),
     ("nodes::cli_shows_the_cluster", nodes::cli),

@@ -118,7 +118,7 @@ pub fn pod_security(cluster: &Cluster) -> Result<()> {
 pub fn no_signing_keys(cluster: &Cluster) -> Result<()> {
     for part in ["kube-apiserver", "kube-controller-manager"] {
         let container = &cluster.containers(part)?[0];
-        let table = docker(&["top", container, "-eo", "args"])?;
+        let table = docker(&["top", container, "-eo", "pid,args"])?;
         for flag in [
             "--service-account-key-file",
             "--service-account-signing-key-file",
@@ -183,7 +183,7 @@ pub fn no_secrets_in_view(cluster: &Cluster) -> Result<()> {
     for service in SERVICES.iter().chain(NODES) {
         for container in cluster.containers(service)? {
             let environment = cluster.inspect(&container)?["Config"]["Env"].to_string();
-            let arguments = docker(&["top", &container, "-eo", "args"])?;
+            let arguments = docker(&["top", &container, "-eo", "pid,args"])?;
             let logs = run(
                 Command::new("docker").args(["logs", &container]),
                 Duration::from_secs(30),
@@ -255,6 +255,80 @@ pub fn read_only_port(cluster: &Cluster) -> Result<()> {
         ensure!(
             anonymous == "401",
             "kubelet of {node} answered {anonymous} to nobody"
+        );
+    }
+    Ok(())
+}
+
+/// What listens beyond loopback, by service. Docker's resolver and everything on 127.0.0.0/8 stay inside.
+const LISTENING: &[(&str, &[&str])] = &[
+    ("cert-authority", &["7443", "9090"]),
+    ("token-service", &["7443", "9090"]),
+    ("datastore-proxy", &["2379", "9090"]),
+    ("supervisor", &["7443", "9090", "9443"]),
+    ("kube-apiserver", &["6443", "9090"]),
+    ("kube-controller-manager", &["10257", "9090"]),
+    ("kube-scheduler", &["10259", "9090"]),
+    ("edge", &["6443", "9443"]),
+    ("node-1", &["10250", "53", "6443"]),
+    ("node-2", &["10250", "53", "6443"]),
+];
+
+pub fn nothing_else_listens(cluster: &Cluster) -> Result<()> {
+    for (service, expected) in LISTENING {
+        let pid = cluster.pid(service)?;
+        let table = run(
+            Command::new("nsenter").args(["-t", &pid, "-n", "ss", "-Hltn"]),
+            Duration::from_secs(10),
+        )?
+        .ok()?;
+        let ports: std::collections::BTreeSet<&str> = table
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(3))
+            .filter_map(|address| address.rsplit_once(':'))
+            .filter(|(host, _)| !host.starts_with("127."))
+            .map(|(_, port)| port)
+            .collect();
+        let expected: std::collections::BTreeSet<&str> = expected.iter().copied().collect();
+        ensure!(
+            ports == expected,
+            "{service} listens on {ports:?}, expected {expected:?}"
+        );
+    }
+    Ok(())
+}
+
+pub fn api_servers_reach_no_node(cluster: &Cluster) -> Result<()> {
+    let network = format!("{}_nodes", cluster.project());
+    let pid = cluster.pid("kube-apiserver")?;
+    for node in NODES {
+        let container = &cluster.containers(node)?[0];
+        let all = cluster.inspect(container)?;
+        let address = all["NetworkSettings"]["Networks"][&network]["IPAddress"]
+            .as_str()
+            .unwrap_or("")
+            .to_owned();
+        ensure!(!address.is_empty(), "{node} has no address");
+        let code = run(
+            Command::new("nsenter")
+                .args([
+                    "-t",
+                    &pid,
+                    "-n",
+                    "curl",
+                    "-sk",
+                    "-m",
+                    "2",
+                    "-o",
+                    "/dev/null",
+                ])
+                .arg(format!("https://{address}:10250/pods")),
+            Duration::from_secs(10),
+        )?
+        .code;
+        ensure!(
+            code == 7 || code == 28,
+            "kube-apiserver reaches the kubelet of {node} (curl ended with {code})"
         );
     }
     Ok(())

@@ -118,7 +118,7 @@ pub fn bad_tokens(cluster: &Cluster) -> Result<()> {
         ),
         (revoked, "token_revoked"),
         (good.clone(), "token_scope"),
-        (format!("{other_hash}::{rest}"), "ca_mismatch"),
+        (format!("{other_hash}::{rest}"), "the token wants"),
     ];
     for (token, code) in cases {
         let node = HandNode::start(cluster, "intruder", &token)?;
@@ -165,5 +165,9 @@ pub fn third_node(cluster: &Cluster) -> Result<()> {
     );
     drop(node);
     cluster.kubectl(&["delete", "pod", "far", "--force", "--grace-period=0"])?;
-    cluster.kubectl(&["delete", "node", "by-hand"]).map(drop)
+    cluster.kubectl(&["delete", "node", "by-hand"])?;
+    cluster
+        .sextant(&["node", "remove", "by-hand"])?
+        .ok()
+        .map(drop)
 }

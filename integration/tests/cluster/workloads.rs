@@ -158,8 +158,10 @@ fn port_forward(cluster: &Cluster, pod: &str) -> Result<()> {
         .stdout(Stdio::piped())
         .spawn()?;
     let mut line = String::new();
-    if let Some(stdout) = forward.stdout.take() {
-        BufReader::new(stdout).read_line(&mut line)?;
+    // Kept open until the end: kubectl goes on writing.
+    let mut stdout = forward.stdout.take().map(BufReader::new);
+    if let Some(stdout) = &mut stdout {
+        stdout.read_line(&mut line)?;
     }
     // Forwarding from 127.0.0.1:40123 -> 8080
     let address = line

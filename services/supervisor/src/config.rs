@@ -22,9 +22,9 @@ pub struct Config {
     pub public_listen: SocketAddr,
     /// `ip:port` under which other supervisors reach the internal listener; empty finds it out.
     pub advertise: String,
-    /// host:port of token-service.
+    /// `host:port` of token-service.
     pub token_service: String,
-    /// host:port of datastore-proxy.
+    /// `host:port` of datastore-proxy.
     pub datastore: String,
     /// Folder with one private volume per node of `cluster.nodes`, for their join tokens.
     pub nodes_folder: PathBuf,
@@ -40,7 +40,7 @@ pub struct Config {
 pub struct Part {
     /// Name to show.
     pub name: String,
-    /// host:port of its admin port; every address of the name is asked.
+    /// `host:port` of its admin port; every address of the name is asked.
     pub admin: String,
 }
 
@@ -54,7 +54,6 @@ impl Default for Config {
             "kube-apiserver",
             "kube-controller-manager",
             "kube-scheduler",
-            "edge",
         ];
         let part = |name: &str| Part {
             name: name.to_owned(),
