@@ -10,6 +10,9 @@ use std::process::Command;
 /// Version of Kubernetes, as `images/upstream/kubernetes/go.mod` pins it.
 pub const KUBERNETES: &str = "v1.37.2";
 
+/// Version of containerd, as `images/upstream/containerd/go.mod` pins it.
+const CONTAINERD: &str = "v2.4.2";
+
 /// Version of upstream's pause, as its Makefile in that module names it.
 pub const PAUSE: &str = "3.10.2";
 
@@ -57,7 +60,7 @@ const MODULES: &[Module] = &[
         ],
         tags: "no_btrfs no_devmapper no_zfs",
         cgo: false,
-        linker_flags: plain_flags,
+        linker_flags: containerd_flags,
     },
     Module {
         folder: "runc",
@@ -226,6 +229,11 @@ fn plain_flags() -> String {
     "-s -w".to_owned()
 }
 
+fn containerd_flags() -> String {
+    let package = "github.com/containerd/containerd/v2/version";
+    format!("{} -X {package}.Version={CONTAINERD}", plain_flags())
+}
+
 fn static_flags() -> String {
     "-s -w -extldflags -static".to_owned()
 }
@@ -244,4 +252,33 @@ fn kubernetes_flags() -> String {
         ));
     }
     flags
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stamped_versions_are_the_pinned_ones() {
+        let pinned = |folder: &str, module: &str| {
+            let file = paths::root()
+                .join("images/upstream")
+                .join(folder)
+                .join("go.mod");
+            let text = std::fs::read_to_string(file).unwrap();
+            let line = text
+                .lines()
+                .find(|line| line.contains(&format!("{module} v")))
+                .unwrap();
+            line.split_whitespace()
+                .find(|word| word.starts_with("v1.") || word.starts_with("v2."))
+                .unwrap()
+                .to_owned()
+        };
+        assert_eq!(pinned("kubernetes", "k8s.io/kubernetes"), KUBERNETES);
+        assert_eq!(
+            pinned("containerd", "github.com/containerd/containerd/v2"),
+            CONTAINERD
+        );
+    }
 }

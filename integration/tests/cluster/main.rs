@@ -30,6 +30,10 @@ const CASES: &[Case] = &[
     ),
     ("policy::deny_bites_and_allow_opens", policy::deny_and_allow),
     (
+        "policy::holds_without_bridge_netfilter",
+        policy::without_bridge_netfilter,
+    ),
+    (
         "policy::established_flow_is_cut",
         policy::established_flow_is_cut,
     ),

@@ -1,0 +1,70 @@
+//! Bad input and failure: the control plane's own services as real processes on loopback, without Docker and
+//! without Kubernetes.
+//!
+//! Cargo gives a test the programs of its own package only. So this program is every service itself when it is
+//! called by a service's name, with the same `main` as the service's own: what is tested is always what was
+//! just built.
+
+mod access;
+mod certificates;
+mod clock;
+mod configuration;
+mod crash;
+mod disk;
+mod join_port;
+mod keys;
+mod node;
+mod outage;
+mod part;
+mod plane;
+mod stranger;
+mod tokens;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::process::ExitCode;
+
+/// Defines the list of cases; each runs on a runtime of its own.
+macro_rules! cases {
+    ($($module:ident::$case:ident,)+) => {
+        fn trials() -> Vec<Trial> {
+            vec![$(Trial::test(
+                concat!(stringify!($module), "::", stringify!($case)),
+                || run($module::$case()),
+            ),)+]
+        }
+    };
+}
+
+cases! {
+    tokens::bad_tokens_are_refused_and_a_good_one_joins,
+    tokens::one_name_belongs_to_one_key,
+    certificates::requests_get_what_their_profile_says_and_no_more,
+    certificates::nodes_get_their_own_names_only,
+    configuration::unknown_keys_are_named,
+    configuration::taken_ports_are_named,
+    disk::a_corrupt_file_is_left_alone,
+    disk::a_full_disk_stops_writes_only,
+    crash::killed_at_any_moment_of_the_first_start,
+    outage::datastore_stands_still,
+    outage::datastore_is_gone,
+    outage::each_neighbour_is_gone,
+    access::every_cell_of_the_table,
+    keys::ranges_are_cut_by_identity,
+    join_port::strangers_do_not_stop_it,
+    clock::three_days_off,
+    clock::a_day_off,
+}
+
+fn main() -> ExitCode {
+    if let Some(role) = std::env::args_os().next().as_deref().and_then(part::role) {
+        return role();
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials()).exit_code()
+}
+
+fn run(case: impl Future<Output = anyhow::Result<()>>) -> Result<(), Failed> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime
+        .block_on(case)
+        .map_err(|error| Failed::from(format!("{error:#}")))
+}

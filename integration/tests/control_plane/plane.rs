@@ -1,0 +1,465 @@
+//! A control plane on loopback: configuration, processes and identities.
+
+use crate::node::Member;
+use crate::part::Part;
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use sextant_identity::pin::PinnedClient;
+use sextant_identity::{Channel, EnrollConfig, Identity, KeyPair, Mesh, Peer, ServiceName};
+use sextant_kit::{Context, DrainTrigger};
+use sextant_proto::join::{AdminEnrollRequest, AdminEnrollResponse};
+use sextant_proto::supervisor::admin_client::AdminClient;
+use sextant_proto::supervisor::{CreateTokenRequest, CreateTokenResponse};
+use sextant_testkit::{Process, eventually};
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Longest time for anything that ought to happen by itself, on a busy machine.
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// Below the range from which the system gives ports of its own accord.
+const FIRST_PORT: u16 = 18_000;
+const LAST_PORT: u16 = 32_000;
+static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
+
+/// Identities that enrol by token here: everybody but cert-authority, which has no need to.
+const ENROLLING: [&str; 8] = [
+    "admin",
+    "datastore-proxy",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "netpol-controller",
+    "supervisor",
+    "token-service",
+];
+
+/// The control plane. Its processes are killed and its folders removed when it is dropped.
+pub struct Plane {
+    folder: TempDir,
+    ports: BTreeMap<Part, Ports>,
+    running: BTreeMap<Part, Process>,
+    /// What processes said that have ended by now.
+    said: String,
+    /// Where our own identities live.
+    pub context: Context,
+    _trigger: DrainTrigger,
+    /// How far the clocks of processes that are started from now on are off, as libfaketime wants it.
+    pub clock: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ports {
+    admin: u16,
+    main: u16,
+    /// The supervisor's public one.
+    public: u16,
+}
+
+impl Plane {
+    /// Folders and configuration; nothing runs yet.
+    pub fn new() -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("sextant-").tempdir()?;
+        let ports = Part::ALL.map(|part| Ok((part, Ports::free()?)));
+        let (context, trigger) = Context::new();
+        let plane = Self {
+            folder,
+            ports: ports.into_iter().collect::<Result<_>>()?,
+            running: BTreeMap::new(),
+            said: String::new(),
+            context,
+            _trigger: trigger,
+            clock: None,
+        };
+        for identity in ENROLLING {
+            std::fs::create_dir_all(plane.path("enrol").join(identity))?;
+        }
+        for name in ["authority", "seal", "datastore", "nodes/node-1"] {
+            std::fs::create_dir_all(plane.path(name))?;
+        }
+        for part in Part::ALL {
+            let text = plane.configuration(part).to_string();
+            std::fs::write(plane.configuration_file(part), text)?;
+        }
+        Ok(plane)
+    }
+
+    /// A control plane that is ready.
+    pub async fn ready() -> Result<Self> {
+        let mut plane = Self::new()?;
+        plane.start_all()?;
+        plane.all_ready().await?;
+        Ok(plane)
+    }
+
+    /// A path in the plane's own folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The file of the datastore.
+    pub fn database(&self) -> PathBuf {
+        self.path("datastore/state.db")
+    }
+
+    /// The YAML file a part is started with.
+    pub fn configuration_file(&self, part: Part) -> PathBuf {
+        self.path(&format!("{}.yaml", part.name()))
+    }
+
+    /// Where the other parts reach it.
+    pub fn address(&self, part: Part) -> SocketAddr {
+        loopback(self.ports[&part].main)
+    }
+
+    /// Its admin port.
+    pub fn admin_address(&self, part: Part) -> SocketAddr {
+        loopback(self.ports[&part].admin)
+    }
+
+    /// The supervisor's join API, node sessions and Admin.
+    pub fn public_address(&self) -> SocketAddr {
+        loopback(self.ports[&Part::Supervisor].public)
+    }
+
+    /// What an operator would write for a part. JSON is YAML, too.
+    fn configuration(&self, part: Part) -> Value {
+        let common = json!({"admin_listen": self.admin_address(part)});
+        let listen = self.address(part);
+        let enroll = json!({
+            "cert_authority": self.address(Part::CertAuthority),
+            "folder": self.path("enrol").join(part.name()),
+        });
+        let datastore = self.address(Part::DatastoreProxy);
+        match part {
+            Part::CertAuthority => json!({
+                "common": common,
+                "listen": listen,
+                "state_folder": self.path("authority"),
+                "seal_folder": self.path("seal"),
+                // All tests call from one address.
+                "enrolment": {"folder": self.path("enrol"), "identities": ENROLLING,
+                    "attempts_burst": 10_000},
+            }),
+            Part::DatastoreProxy => json!({
+                "common": common,
+                "listen": listen,
+                "enroll": enroll,
+                "endpoint": format!("sqlite://{}", self.database().display()),
+            }),
+            Part::TokenService => json!({
+                "common": common,
+                "listen": listen,
+                "enroll": enroll,
+                "datastore": datastore,
+            }),
+            Part::Supervisor => json!({
+                "common": common,
+                "listen": listen,
+                "public_listen": self.public_address(),
+                "advertise": listen,
+                "enroll": enroll,
+                "token_service": self.address(Part::TokenService),
+                "datastore": datastore,
+                "nodes_folder": self.path("nodes"),
+                "parts": [],
+                "cluster": {
+                    "nodes": ["node-1"],
+                    "supervisors": [self.address(Part::Edge)],
+                    // Nobody listens there: these tests have no Kubernetes.
+                    "api": {"internal": "127.0.0.1:1"},
+                },
+            }),
+            Part::Edge => json!({
+                "common": common,
+                "edge": {"listeners": [{"listen": listen, "upstream": self.public_address()}]},
+            }),
+        }
+    }
+
+    /// The command that starts a part with its configuration file and these further arguments.
+    pub fn command(&self, part: Part, arguments: &[&str]) -> Result<tokio::process::Command> {
+        let mut command = called(part.program())?;
+        if part == Part::Edge {
+            command.arg("edge");
+        }
+        command
+            .arg("--config")
+            .arg(self.configuration_file(part))
+            .args(arguments);
+        shift_clock(&mut command, self.clock.as_deref());
+        Ok(command)
+    }
+
+    /// Starts a part.
+    pub fn start(&mut self, part: Part) -> Result<()> {
+        let process = Process::start(self.command(part, &[])?)
+            .with_context(|| format!("starting {}", part.name()))?;
+        if let Some(before) = self.running.insert(part, process) {
+            self.said.push_str(&before.output());
+        }
+        Ok(())
+    }
+
+    /// Starts all of them.
+    pub fn start_all(&mut self) -> Result<()> {
+        Part::ALL.into_iter().try_for_each(|part| self.start(part))
+    }
+
+    /// Sends a signal to a part.
+    pub fn signal(&self, part: Part, signal: Signal) {
+        if let Some(process) = self.running.get(&part) {
+            process.signal(signal);
+        }
+    }
+
+    /// Waits for a part's end.
+    pub async fn ended(&mut self, part: Part) -> Result<(ExitStatus, String)> {
+        let mut process = self
+            .running
+            .remove(&part)
+            .with_context(|| format!("{} doesn't run", part.name()))?;
+        let status = process.wait(SOON).await;
+        let output = process.output();
+        self.said.push_str(&output);
+        Ok((status, output))
+    }
+
+    /// kill -9, and waits until it is gone.
+    pub async fn kill(&mut self, part: Part) -> Result<()> {
+        self.signal(part, Signal::SIGKILL);
+        self.ended(part).await.map(drop)
+    }
+
+    /// SIGTERM; it must end by itself and without an error.
+    pub async fn stop(&mut self, part: Part) -> Result<()> {
+        self.signal(part, Signal::SIGTERM);
+        let (status, output) = self.ended(part).await?;
+        ensure!(
+            status.success(),
+            "{} ended with {status} after SIGTERM:\n{output}",
+            part.name()
+        );
+        Ok(())
+    }
+
+    /// Stops all of them, those first that others don't need.
+    pub async fn stop_all(&mut self) -> Result<()> {
+        for part in Part::ALL.into_iter().rev() {
+            self.stop(part).await?;
+        }
+        Ok(())
+    }
+
+    /// What a part that runs has written.
+    pub fn output(&self, part: Part) -> String {
+        self.running
+            .get(&part)
+            .map_or_else(String::new, Process::output)
+    }
+
+    /// What all parts have written, those that ended by now included.
+    pub fn all_output(&self) -> String {
+        let running = self.running.values().map(Process::output);
+        std::iter::once(self.said.clone()).chain(running).collect()
+    }
+
+    /// Status and text of `/readyz`.
+    pub async fn readyz(&self, part: Part) -> Result<(u16, String)> {
+        get(self.admin_address(part), "/readyz").await
+    }
+
+    /// Waits until a part is ready.
+    pub async fn is_ready(&self, part: Part) -> Result<()> {
+        let what = format!("{} ready", part.name());
+        eventually(SOON, &what, || async move {
+            match self.readyz(part).await {
+                Ok((200, _)) => Ok(()),
+                Ok((_, reasons)) => Err(reasons),
+                Err(error) => Err(format!("{error:#}; its log: {}", tail(&self.output(part)))),
+            }
+        })
+        .await;
+        Ok(())
+    }
+
+    /// Waits until all are.
+    pub async fn all_ready(&self) -> Result<()> {
+        for part in Part::ALL {
+            self.is_ready(part).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until a part isn't ready and names all of `words` as its reason.
+    pub async fn waits_for(&self, part: Part, words: &[&str]) -> Result<()> {
+        let what = format!("{} waits for {words:?}", part.name());
+        eventually(SOON, &what, || async move {
+            let (status, text) = self.readyz(part).await.map_err(|e| format!("{e:#}"))?;
+            if status == 503 && words.iter().all(|word| text.contains(word)) {
+                return Ok(());
+            }
+            Err(format!("{status}: {text}"))
+        })
+        .await;
+        Ok(())
+    }
+
+    /// The mesh anchors, as a client pins them.
+    pub fn anchors(&self) -> Result<String> {
+        let file = self.path("enrol/admin/ca.pem");
+        std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))
+    }
+
+    /// Enrols as anybody who has an enrolment folder: a service's name, or `admin`.
+    pub async fn enrol(&self, name: &str) -> Result<Mesh> {
+        let identity = match name {
+            "admin" => Identity::Admin,
+            service => Identity::Service(service.parse()?),
+        };
+        let config = EnrollConfig {
+            cert_authority: self.address(Part::CertAuthority).to_string(),
+            folder: self.path("enrol").join(name),
+        };
+        let enrolled = tokio::time::timeout(SOON, Mesh::enroll(&config, identity, &self.context));
+        Ok(enrolled
+            .await
+            .with_context(|| format!("enrolling as {name}"))??)
+    }
+
+    /// A client of the join API that trusts our anchors, through the edge.
+    pub async fn join_client(&self) -> Result<PinnedClient> {
+        let address = self.address(Part::Edge).to_string();
+        Ok(PinnedClient::connect_trusting(&address, &self.anchors()?).await?)
+    }
+
+    /// The administrator, enrolled through the join API.
+    pub async fn admin(&self) -> Result<AdminClient<Channel>> {
+        let key = KeyPair::generate()?;
+        let token = std::fs::read_to_string(self.path("enrol/admin/token"))?;
+        let request = AdminEnrollRequest {
+            token: token.trim().to_owned(),
+            csr: key.csr_pem()?,
+        };
+        let mut client = self.join_client().await?;
+        let answer: AdminEnrollResponse = client.post("/v1/enroll", None, &request).await?;
+        let member = Member::new(Identity::Admin, &answer.certificate, key, answer.trust)?;
+        Ok(AdminClient::new(self.supervisor_channel(&member.mesh)))
+    }
+
+    /// The supervisor's public listener, through the edge.
+    pub fn supervisor_channel(&self, mesh: &Mesh) -> Channel {
+        let address = self.address(Part::Edge).to_string();
+        mesh.channel(&address, Peer::Service(ServiceName::Supervisor))
+    }
+
+    /// A join token for any node, any number of times, for an hour.
+    pub async fn token(&self) -> Result<CreateTokenResponse> {
+        let mut admin = self.admin().await?;
+        let made = admin.create_token(CreateTokenRequest::default()).await?;
+        Ok(made.into_inner())
+    }
+
+    /// Nothing that was ever written holds any of these, nor a private key.
+    pub fn no_secret_was_told(&self, secrets: &[String]) -> Result<()> {
+        let output = self.all_output();
+        ensure!(!output.is_empty(), "nothing was written at all");
+        for secret in secrets.iter().map(String::as_str).chain(["PRIVATE KEY"]) {
+            if let Some(line) = output.lines().find(|line| line.contains(secret)) {
+                bail!("a secret was written: {line}");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Ports {
+    fn free() -> Result<Self> {
+        Ok(Self {
+            admin: free_port()?,
+            main: free_port()?,
+            public: free_port()?,
+        })
+    }
+}
+
+/// A port that nobody listens on and that the system gives to nobody.
+fn free_port() -> Result<u16> {
+    let span = LAST_PORT - FIRST_PORT;
+    // Two runs at a time begin at different places.
+    let start = u16::try_from(std::process::id() % u32::from(span))?;
+    for _ in 0..span {
+        let step = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
+        let offset = (u32::from(start) + u32::from(step)) % u32::from(span);
+        let port = FIRST_PORT + u16::try_from(offset)?;
+        if TcpListener::bind(loopback(port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no free port from {FIRST_PORT} to {LAST_PORT}")
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+/// This program under another name, with nothing of our environment that a service would read.
+pub fn called(name: &str) -> Result<tokio::process::Command> {
+    let mut command = tokio::process::Command::new(std::env::current_exe()?);
+    command.arg0(name).env_clear();
+    Ok(command)
+}
+
+/// libfaketime, where Debian has it.
+pub const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+
+/// Lets a process see another time of day; its timers run as always.
+pub fn shift_clock(command: &mut tokio::process::Command, offset: Option<&str>) {
+    if let Some(offset) = offset {
+        command
+            .env("LD_PRELOAD", FAKETIME)
+            .env("FAKETIME", offset)
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    }
+}
+
+/// Why cases with another time of day can't run here.
+pub fn no_faketime() -> bool {
+    let missing = !Path::new(FAKETIME).exists();
+    if missing {
+        println!("SKIP {FAKETIME} isn't there: install Debian's package faketime");
+    }
+    missing
+}
+
+/// The last lines of a log.
+pub fn tail(output: &str) -> String {
+    let lines: Vec<&str> = output.lines().rev().take(5).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+}
+
+/// One GET over plain HTTP.
+async fn get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await?;
+        let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        anyhow::Ok(answer)
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(5), exchange)
+        .await
+        .with_context(|| format!("{address}{path}: no answer"))??;
+    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+    let status = head.split(' ').nth(1).context("no status")?.parse()?;
+    Ok((status, body.to_owned()))
+}
