@@ -224,6 +224,14 @@ impl Layout<'_> {
     fn node(&self, root: &Path, skeleton: &Path) -> Result<()> {
         rootfs::node(root)?;
         accounts(root)?;
+        // What `kubectl get nodes -o wide` shows as the node's system.
+        let version = env!("CARGO_PKG_VERSION");
+        std::fs::write(
+            root.join("etc/os-release"),
+            format!(
+                "ID=sextant\nNAME=Sextant\nVERSION_ID={version}\nPRETTY_NAME=\"Sextant {version}\"\n"
+            ),
+        )?;
         let bin = root.join("usr/bin");
         link(&self.programs.join("node-agent"), &bin.join("node-agent"))?;
         for program in [
