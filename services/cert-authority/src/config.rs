@@ -53,13 +53,16 @@ pub struct Enrolment {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Lives {
-    /// Mesh certificates; at least 60.
+    /// Life of mesh certificates in seconds; at least 60.
     pub mesh_seconds: i64,
-    /// All others but the two below; at least 900, since upstream components re-read files every five minutes.
+    /// Life of all certificates without a setting of their own, in seconds; at least 900, since upstream components
+    /// re-read files every five minutes.
     pub default_seconds: i64,
-    /// kube-apiserver's client certificate for kubelets: long, so that exec and log streams aren't cut.
+    /// Life of kube-apiserver's client certificate for kubelets, in seconds: long, so that exec and log streams aren't
+    /// cut.
     pub apiserver_kubelet_client_seconds: i64,
-    /// The supervisor's `system:masters` certificate in the first minutes of a cluster.
+    /// Life of the supervisor's `system:masters` certificate, which it uses in the first minutes of a cluster, in
+    /// seconds.
     pub bootstrap_seconds: i64,
 }
 
@@ -67,9 +70,10 @@ pub struct Lives {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cluster {
-    /// Suffix of Service names.
+    /// DNS domain of the cluster; as the supervisor's `cluster.networks.cluster_domain`.
     pub domain: String,
-    /// Networks of Service addresses; the first address of each is the API's.
+    /// Networks of Service addresses, as the supervisor's `cluster.networks.service_cidr`; the first address of each is
+    /// the API's.
     #[schemars(with = "Vec<String>")]
     pub service_cidrs: Vec<IpNet>,
 }
@@ -78,7 +82,7 @@ pub struct Cluster {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Node {
-    /// Address that every node offers the API on.
+    /// Address that every node offers the API on; as the supervisor's `cluster.api.node_address`.
     pub api_address: IpAddr,
 }
 
@@ -86,7 +90,7 @@ pub struct Node {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Names {
-    /// DNS names and IP addresses.
+    /// DNS names and IP addresses for its serving certificate, beside those that it always has.
     pub names: Vec<String>,
 }
 

@@ -18,7 +18,7 @@ pub struct Config {
     pub common: Common,
     /// The node's name, a DNS-1123 subdomain. Needed: it is never taken from the container.
     pub name: String,
-    /// host:port of supervisors, for the join and until the cluster's settings name others.
+    /// `host:port` of supervisors, for the join and until the cluster's settings name others.
     pub supervisors: Vec<String>,
     /// File that holds the join token; `-` reads it from standard input once.
     pub token_file: PathBuf,

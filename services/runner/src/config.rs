@@ -20,15 +20,15 @@ pub struct Config {
     pub common: Common,
     /// The upstream component in this image.
     pub component: Component,
-    /// Path of its program; /usr/local/bin/<component> when not set.
+    /// Path of its program; `/usr/local/bin/<component>` when not set.
     pub program: Option<PathBuf>,
     /// Where to enrol.
     pub enroll: EnrollConfig,
-    /// host:port of the supervisor, which knows the component's flags and files.
+    /// `host:port` of the supervisor, which knows the component's flags and files.
     pub supervisor: String,
-    /// host:port of token-service, which signs ServiceAccount tokens (kube-apiserver only).
+    /// `host:port` of token-service, which signs ServiceAccount tokens (kube-apiserver only).
     pub token_service: String,
-    /// The address that takes the place of {{ADVERTISE_ADDRESS}} in flags; when not set, the one from which the
+    /// The address that takes the place of `{{ADVERTISE_ADDRESS}}` in flags; when not set, the one from which the
     /// supervisor is reached.
     pub advertise_address: Option<IpAddr>,
     /// Keys, certificates, files and sockets of the component: a tmpfs of this user alone.
@@ -59,7 +59,7 @@ pub struct Edge {
 pub struct Listener {
     /// Address to listen on.
     pub listen: SocketAddr,
-    /// host:port; connections are spread over all addresses of the name.
+    /// `host:port`; connections are spread over all addresses of the name.
     pub upstream: String,
 }
 

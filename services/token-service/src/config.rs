@@ -17,7 +17,7 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where to enrol.
     pub enroll: EnrollConfig,
-    /// host:port of datastore-proxy, which keeps the tokens.
+    /// `host:port` of datastore-proxy, which keeps the tokens.
     pub datastore: String,
     /// The only issuer (claim `iss`) that ServiceAccount tokens are signed for.
     pub service_account_issuer: String,

@@ -29,7 +29,7 @@ pub(crate) const CALL_DEADLINE: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EnrollConfig {
-    /// host:port of cert-authority.
+    /// `host:port` of cert-authority.
     pub cert_authority: String,
     /// Folder with the files `token` and `ca.pem`, which cert-authority keeps fresh.
     pub folder: PathBuf,

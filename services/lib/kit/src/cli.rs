@@ -66,7 +66,7 @@ pub fn main<S: Service>() -> ExitCode {
 pub fn main_with<S: Service>(extra: Vec<Command>) -> ExitCode {
     let matches = command::<S>(&extra).get_matches();
     if matches.get_flag("config-reference") {
-        print!("{}", config::reference_markdown::<S::Config>(S::NAME));
+        print!("{}", reference::<S>());
         return ExitCode::SUCCESS;
     }
     let set = matches.get_many::<String>("set").unwrap_or_default();
@@ -183,6 +183,19 @@ where
 fn second_signal() -> anyhow::Result<()> {
     tracing::warn!("second signal: stopping at once");
     Ok(())
+}
+
+/// Every setting, and the flags that some have beside `--set`.
+fn reference<S: Service>() -> String {
+    let mut text = config::reference_markdown::<S::Config>(S::NAME);
+    let flags: Vec<_> = S::flags()
+        .iter()
+        .map(|flag| format!("`--{}` sets `{}`", flag.name, flag.path))
+        .collect();
+    if !flags.is_empty() {
+        text += &format!("\n{}.\n", flags.join(", "));
+    }
+    text
 }
 
 fn healthcheck(common: &Common) -> ExitCode {

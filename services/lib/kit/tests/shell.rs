@@ -224,6 +224,8 @@ async fn checks_and_prints_its_configuration() {
         "{said}"
     );
     assert!(!said.contains("hunter2"), "{said}");
+    let (good, said) = check(&["--config-reference"], &[("SEXTANT_FIEL", "x")]).await;
+    assert!(good && said.contains("`common.log`"), "{said}");
     let (good, said) = check(&["--version"], &[]).await;
     assert!(good && said.starts_with("waiting "), "{said}");
 }
