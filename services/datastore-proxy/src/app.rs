@@ -17,9 +17,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::Routes;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 
 /// How often a store that another process holds is tried again.
 const RETRY: Duration = Duration::from_millis(500);
@@ -144,15 +144,16 @@ impl Bound {
 async fn plaintext(listener: TcpListener, routes: Routes, drain: Drain) -> Result<(), Error> {
     tracing::warn!("serving without TLS: whoever has an account on this machine may do everything");
     let app = routes.prepare().into_axum_router().layer(axum::middleware::from_fn(rpc::observe));
+    // The builder's own setting of this kind is for listeners that it makes itself.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     Server::builder()
-        .tcp_nodelay(true)
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
         .max_frame_size(64 << 10)
         // API servers give up many requests at once; that is no attack.
         .http2_max_pending_accept_reset_streams(Some(1024))
         .add_routes(Routes::from(app))
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), drain.signaled())
+        .serve_with_incoming_shutdown(incoming, drain.signaled())
         .await
         .map_err(|error| Error::Serve(error.to_string()))
 }

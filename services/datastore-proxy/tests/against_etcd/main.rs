@@ -126,23 +126,37 @@ async fn stream(
     Ok(tonic::Response::new(whole))
 }
 
-/// The first two answers to a watch that starts in the past: made, and then events or the cancellation.
+/// Everything a watch that starts in the past is told until it has caught up, or is canceled.
 async fn watch_once(
     clients: &mut Clients,
     request: pb::WatchCreateRequest,
 ) -> Result<tonic::Response<Vec<pb::WatchResponse>>, tonic::Status> {
-    let (sender, requests) = tokio::sync::mpsc::channel(1);
-    let union = Some(RequestUnion::CreateRequest(request));
-    sender.send(pb::WatchRequest { request_union: union }).await.expect("room");
+    let (sender, requests) = tokio::sync::mpsc::channel(100);
+    let ask = |union| pb::WatchRequest { request_union: Some(union) };
+    sender.send(ask(RequestUnion::CreateRequest(request))).await.expect("room");
     let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
     let mut answers = clients.watch.watch(requests).await?.into_inner();
-    let mut found = Vec::new();
-    while found.len() < 2
-        && let Ok(answer) = tokio::time::timeout(Duration::from_millis(400), answers.message()).await
-    {
-        found.extend(answer?);
+    let mut found: Vec<pb::WatchResponse> = Vec::new();
+    loop {
+        let next = tokio::time::timeout(Duration::from_millis(100), answers.message()).await;
+        let Ok(answer) = next else {
+            // Answered only by a stream that has caught up.
+            let progress = RequestUnion::ProgressRequest(pb::WatchProgressRequest {});
+            sender.send(ask(progress)).await.expect("room");
+            continue;
+        };
+        let answer = answer?.expect("an answer");
+        let is_report = answer.watch_id == -1 && !answer.created;
+        let is_last = answer.canceled || is_report;
+        match found.last_mut() {
+            _ if is_report => {}
+            Some(last) if !last.events.is_empty() => last.events.extend(answer.events),
+            _ => found.push(answer),
+        }
+        if is_last {
+            return Ok(tonic::Response::new(found));
+        }
     }
-    Ok(tonic::Response::new(found))
 }
 
 async fn follow(clients: &mut Clients) -> tonic::Streaming<pb::WatchResponse> {

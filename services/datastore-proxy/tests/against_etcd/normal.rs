@@ -58,6 +58,10 @@ fn normal(mut outcome: Outcome) -> Outcome {
         Outcome::TimeToLive(response) => {
             header(&mut response.header);
             response.keys.sort();
+            // How much time has passed differs.
+            if response.ttl > 0 {
+                response.ttl = response.granted_ttl;
+            }
         }
         Outcome::Txn(response) => txn(response),
         Outcome::Watch(responses) => watch(responses),
