@@ -123,6 +123,20 @@ impl Running {
         }
     }
 
+    /// Waits until the metrics have this line.
+    async fn counted(&self, line: &str) {
+        let line = format!("sextant_{line}\n");
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let metrics = self.ctx.metrics.encode().unwrap();
+            if metrics.contains(&line) {
+                return;
+            }
+            assert!(Instant::now() < end, "no `{line}` in\n{metrics}");
+            tokio::task::yield_now().await;
+        }
+    }
+
     async fn stop(self) -> Config {
         self.trigger.start();
         timeout(PATIENCE, self.running)
@@ -233,6 +247,8 @@ fn a_pod_is_ensured_before_the_api_knows_its_address() {
                 json!({"podSelector": {"matchLabels": {"pod": "b"}}}),
             ),
         );
+        // Pods and policies come by different watches.
+        running.counted("netpol_policies 2").await;
         running
             .api
             .put("pods", &pod("x", "b", json!({"pod": "b"}), &[]));
@@ -531,13 +547,12 @@ fn a_table_that_somebody_removed_comes_back_with_the_next_change() {
         timeout(PATIENCE, running.ctx.readiness.ready())
             .await
             .unwrap();
-        let metrics = running.ctx.metrics.encode().unwrap();
         for line in [
-            "sextant_netpol_errors_total 1",
-            "sextant_netpol_policies 1",
-            "sextant_netpol_pods 2",
+            "netpol_errors_total 1",
+            "netpol_policies 1",
+            "netpol_pods 2",
         ] {
-            assert!(metrics.contains(line), "no `{line}` in\n{metrics}");
+            running.counted(line).await;
         }
         running.stop().await;
     });
