@@ -85,7 +85,11 @@ impl Bound {
         let claim = claim(path, &ready).await?;
         ready.waiting("opening the database");
         let opened = open(claim).await?;
-        let tls = if config.insecure_loopback { None } else { Some(tls(&config, &ctx).await?) };
+        let tls = if config.insecure_loopback {
+            None
+        } else {
+            Some(tls(&config, &ctx).await?)
+        };
         Self::with_store(&config, &ctx, opened, listener, tls, ready)
     }
 
@@ -107,7 +111,12 @@ impl Bound {
             trusts_loopback: tls.is_none(),
             client_url: format!("{scheme}://{}", listener.local_addr()?),
         };
-        Ok(Self { listener, tls, services, ready })
+        Ok(Self {
+            listener,
+            tls,
+            services,
+            ready,
+        })
     }
 
     /// Where it serves.
@@ -117,7 +126,12 @@ impl Bound {
 
     /// Serves until drained.
     pub async fn run(self) -> Result<(), Error> {
-        let Self { listener, tls, services, ready } = self;
+        let Self {
+            listener,
+            tls,
+            services,
+            ready,
+        } = self;
         let drain = services.drain.clone();
         let routes = grpc::routes(services).await;
         ready.ready();
@@ -143,7 +157,10 @@ impl Bound {
 
 async fn plaintext(listener: TcpListener, routes: Routes, drain: Drain) -> Result<(), Error> {
     tracing::warn!("serving without TLS: whoever has an account on this machine may do everything");
-    let app = routes.prepare().into_axum_router().layer(axum::middleware::from_fn(rpc::observe));
+    let app = routes
+        .prepare()
+        .into_axum_router()
+        .layer(axum::middleware::from_fn(rpc::observe));
     // The builder's own setting of this kind is for listeners that it makes itself.
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     Server::builder()
@@ -179,6 +196,9 @@ async fn claim(path: PathBuf, ready: &Task) -> Result<Claim, StoreError> {
 async fn open(claim: Claim) -> Result<Opened, StoreError> {
     let opened = tokio::task::spawn_blocking(move || claim.open()).await;
     opened.unwrap_or_else(|error| {
-        Err(StoreError::Failed { doing: "opening the store".into(), found: error.to_string() })
+        Err(StoreError::Failed {
+            doing: "opening the store".into(),
+            found: error.to_string(),
+        })
     })
 }

@@ -69,9 +69,17 @@ mod tests {
     #[test]
     fn an_endpoint_is_a_url() {
         let endpoint = |text: &str| {
-            Config { endpoint: text.to_owned(), ..Config::default() }.endpoint().ok()
+            Config {
+                endpoint: text.to_owned(),
+                ..Config::default()
+            }
+            .endpoint()
+            .ok()
         };
-        assert_eq!(endpoint("sqlite:///a/b.db"), Some(Endpoint::Sqlite("/a/b.db".into())));
+        assert_eq!(
+            endpoint("sqlite:///a/b.db"),
+            Some(Endpoint::Sqlite("/a/b.db".into()))
+        );
         assert_eq!(endpoint("sqlite://b.db"), None);
         assert_eq!(endpoint("oracle://x"), None);
     }

@@ -8,9 +8,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum Error {
     /// The endpoint isn't one that is known.
-    #[error(
-        "endpoint {0:?} isn't known: write sqlite:///path/to/state.db, with an absolute path"
-    )]
+    #[error("endpoint {0:?} isn't known: write sqlite:///path/to/state.db, with an absolute path")]
     Endpoint(String),
     /// No certificate, or no TLS with it.
     #[error(transparent)]

@@ -40,7 +40,11 @@ impl Metrics {
                 "Watches that read from the log because they can't follow",
                 &new.slow_watchers,
             );
-            gauge("datastore_db_bytes", "Size of the database file", &new.total_bytes);
+            gauge(
+                "datastore_db_bytes",
+                "Size of the database file",
+                &new.total_bytes,
+            );
             gauge(
                 "datastore_db_used_bytes",
                 "What of the database file holds something",
@@ -61,7 +65,8 @@ impl Metrics {
     }
 
     pub(crate) fn committed(&self, requests: usize, took: Duration) {
-        self.batch_size.observe(f64::from(u32::try_from(requests).unwrap_or(u32::MAX)));
+        self.batch_size
+            .observe(f64::from(u32::try_from(requests).unwrap_or(u32::MAX)));
         self.commit_seconds.observe(took.as_secs_f64());
     }
 
@@ -76,7 +81,9 @@ impl Metrics {
     }
 
     pub(crate) fn size(&self, size: Size) {
-        self.total_bytes.set(size.total.try_into().unwrap_or(i64::MAX));
-        self.used_bytes.set(size.in_use.try_into().unwrap_or(i64::MAX));
+        self.total_bytes
+            .set(size.total.try_into().unwrap_or(i64::MAX));
+        self.used_bytes
+            .set(size.in_use.try_into().unwrap_or(i64::MAX));
     }
 }

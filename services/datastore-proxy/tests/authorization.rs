@@ -33,13 +33,19 @@ impl Server {
         let bound = Bound::with_store(&config, &ctx, opened, listener, Some(tls), ready).unwrap();
         let address = format!("localhost:{}", bound.address().unwrap().port());
         tokio::spawn(async move { bound.run().await.unwrap() });
-        Self { root, address, _trigger: trigger }
+        Self {
+            root,
+            address,
+            _trigger: trigger,
+        }
     }
 
     async fn client(&self, identity: Identity) -> Client {
         let leaf = self.root.datastore_leaf(identity.clone());
         let mesh = self.root.mesh(identity);
-        mesh.datastore_client_with(&self.address, &leaf).await.unwrap()
+        mesh.datastore_client_with(&self.address, &leaf)
+            .await
+            .unwrap()
     }
 
     async fn service(&self, name: ServiceName) -> Client {
@@ -63,13 +69,48 @@ async fn every_cell() {
     let (_folder, path) = support::store();
     let server = Server::start(&path).await;
     let callers = [
-        (Identity::Service(ServiceName::KubeApiserver), "/registry/a", true, false),
-        (Identity::Service(ServiceName::KubeApiserver), "compact_rev_key", true, false),
-        (Identity::Service(ServiceName::TokenService), "/sextant/token-service/a", false, false),
-        (Identity::Service(ServiceName::Supervisor), "/sextant/supervisor/a", false, true),
-        (Identity::Service(ServiceName::CertAuthority), "/sextant/cert-authority/a", false, false),
-        (Identity::Service(ServiceName::KubeScheduler), "", false, false),
-        (Identity::Service(ServiceName::NetpolController), "", false, false),
+        (
+            Identity::Service(ServiceName::KubeApiserver),
+            "/registry/a",
+            true,
+            false,
+        ),
+        (
+            Identity::Service(ServiceName::KubeApiserver),
+            "compact_rev_key",
+            true,
+            false,
+        ),
+        (
+            Identity::Service(ServiceName::TokenService),
+            "/sextant/token-service/a",
+            false,
+            false,
+        ),
+        (
+            Identity::Service(ServiceName::Supervisor),
+            "/sextant/supervisor/a",
+            false,
+            true,
+        ),
+        (
+            Identity::Service(ServiceName::CertAuthority),
+            "/sextant/cert-authority/a",
+            false,
+            false,
+        ),
+        (
+            Identity::Service(ServiceName::KubeScheduler),
+            "",
+            false,
+            false,
+        ),
+        (
+            Identity::Service(ServiceName::NetpolController),
+            "",
+            false,
+            false,
+        ),
         (Identity::Node("n1".parse().unwrap()), "", false, false),
         (Identity::Admin, "", true, true),
     ];
@@ -86,24 +127,56 @@ async fn every_cell() {
         for key in keys {
             let kube = own.starts_with("/registry/") || own == "compact_rev_key";
             let is_own = key == own || kube && (key == "/registry/a" || key == "compact_rev_key");
-            let expected = if is_own { Code::Ok } else { Code::PermissionDenied };
+            let expected = if is_own {
+                Code::Ok
+            } else {
+                Code::PermissionDenied
+            };
             let case = format!("{identity} {key}");
-            assert_eq!(code(client.put(key, "v", None).await), expected, "put {case}");
+            assert_eq!(
+                code(client.put(key, "v", None).await),
+                expected,
+                "put {case}"
+            );
             assert_eq!(code(client.get(key, None).await), expected, "get {case}");
             let nested = Txn::new().and_then([TxnOp::put(key, "v", None)]);
             let txn = Txn::new().or_else([TxnOp::txn(nested)]);
             assert_eq!(code(client.txn(txn).await), expected, "txn {case}");
             let compare = Txn::new().when([Compare::version(key, CompareOp::Equal, 0)]);
             assert_eq!(code(client.txn(compare).await), expected, "compare {case}");
-            assert_eq!(code(client.delete(key, None).await), expected, "delete {case}");
+            assert_eq!(
+                code(client.delete(key, None).await),
+                expected,
+                "delete {case}"
+            );
         }
         let revision = 1_000_000;
-        let expected = if compacts { Code::OutOfRange } else { Code::PermissionDenied };
-        assert_eq!(code(client.compact(revision, None).await), expected, "compact {identity}");
-        let expected = if cares { Code::Unimplemented } else { Code::PermissionDenied };
-        assert_eq!(code(client.defragment().await), expected, "defragment {identity}");
+        let expected = if compacts {
+            Code::OutOfRange
+        } else {
+            Code::PermissionDenied
+        };
+        assert_eq!(
+            code(client.compact(revision, None).await),
+            expected,
+            "compact {identity}"
+        );
+        let expected = if cares {
+            Code::Unimplemented
+        } else {
+            Code::PermissionDenied
+        };
+        assert_eq!(
+            code(client.defragment().await),
+            expected,
+            "defragment {identity}"
+        );
         let known = !own.is_empty() || identity == Identity::Admin;
-        let expected = if known { Code::Ok } else { Code::PermissionDenied };
+        let expected = if known {
+            Code::Ok
+        } else {
+            Code::PermissionDenied
+        };
         assert_eq!(code(client.status().await), expected, "status {identity}");
     }
 }
@@ -116,19 +189,40 @@ async fn ranges_and_watches_are_cut() {
     let mut supervisor = server.service(ServiceName::Supervisor).await;
     let everything = WatchOptions::new().with_range("\0").with_start_revision(1);
     let mut watch = tokens.watch("\0", Some(everything)).await.unwrap();
-    supervisor.put("/sextant/supervisor/a", "1", None).await.unwrap();
-    tokens.put("/sextant/token-service/a", "2", None).await.unwrap();
+    supervisor
+        .put("/sextant/supervisor/a", "1", None)
+        .await
+        .unwrap();
+    tokens
+        .put("/sextant/token-service/a", "2", None)
+        .await
+        .unwrap();
 
-    let all = tokens.get("\0", Some(GetOptions::new().with_from_key())).await.unwrap();
+    let all = tokens
+        .get("\0", Some(GetOptions::new().with_from_key()))
+        .await
+        .unwrap();
     assert_eq!((all.kvs().len(), all.count()), (1, 1));
     let all = DeleteOptions::new().with_from_key();
     assert_eq!(tokens.delete("\0", Some(all)).await.unwrap().deleted(), 1);
-    assert_eq!(supervisor.get("/sextant/supervisor/a", None).await.unwrap().count(), 1);
+    assert_eq!(
+        supervisor
+            .get("/sextant/supervisor/a", None)
+            .await
+            .unwrap()
+            .count(),
+        1
+    );
 
     let mut seen = Vec::new();
     while seen.len() < 2 {
         let answer = watch.message().await.unwrap().unwrap();
-        seen.extend(answer.events().iter().map(|event| event.kv().unwrap().key().to_vec()));
+        seen.extend(
+            answer
+                .events()
+                .iter()
+                .map(|event| event.kv().unwrap().key().to_vec()),
+        );
     }
     assert_eq!(seen, [b"/sextant/token-service/a"; 2]);
 
@@ -156,10 +250,15 @@ async fn leases_belong_to_who_made_them() {
     let lease = tokens.lease_grant(600, None).await.unwrap().id();
     let denied = Code::PermissionDenied;
     let leased = PutOptions::new().with_lease(lease);
-    let put = supervisor.put("/sextant/supervisor/a", "", Some(leased)).await;
+    let put = supervisor
+        .put("/sextant/supervisor/a", "", Some(leased))
+        .await;
     assert_eq!(code(put), denied);
     assert_eq!(code(supervisor.lease_revoke(lease).await), denied);
-    assert_eq!(code(supervisor.lease_time_to_live(lease, None).await), denied);
+    assert_eq!(
+        code(supervisor.lease_time_to_live(lease, None).await),
+        denied
+    );
     assert!(supervisor.leases().await.unwrap().leases().is_empty());
     assert_eq!(tokens.leases().await.unwrap().leases().len(), 1);
     assert_eq!(code(tokens.lease_revoke(lease).await), Code::Ok);
@@ -173,6 +272,9 @@ async fn others_than_the_datastore_authority_are_not_let_in() {
     let identity = Identity::Service(ServiceName::KubeApiserver);
     let leaf = stranger.datastore_leaf(identity.clone());
     let mesh = server.root.mesh(identity);
-    let mut client = mesh.datastore_client_with(&server.address, &leaf).await.unwrap();
+    let mut client = mesh
+        .datastore_client_with(&server.address, &leaf)
+        .await
+        .unwrap();
     client.get("/registry/a", None).await.unwrap_err();
 }

@@ -20,12 +20,18 @@ impl Stream {
     async fn open(clients: &Clients) -> Self {
         let (requests, stream) = mpsc::channel(64);
         let mut client = clients.watch.clone();
-        let answers = client.watch(ReceiverStream::new(stream)).await.unwrap().into_inner();
+        let answers = client
+            .watch(ReceiverStream::new(stream))
+            .await
+            .unwrap()
+            .into_inner();
         Self { requests, answers }
     }
 
     async fn ask(&self, union: RequestUnion) {
-        let request = pb::WatchRequest { request_union: Some(union) };
+        let request = pb::WatchRequest {
+            request_union: Some(union),
+        };
         self.requests.send(request).await.unwrap();
     }
 
@@ -37,18 +43,27 @@ impl Stream {
 
     async fn next(&mut self) -> pb::WatchResponse {
         let answer = tokio::time::timeout(Duration::from_secs(20), self.answers.message()).await;
-        answer.expect("an answer in time").unwrap().expect("an answer")
+        answer
+            .expect("an answer in time")
+            .unwrap()
+            .expect("an answer")
     }
 
     /// Answers until revision `through` was told; each must begin after the one before.
     async fn until(&mut self, through: i64) -> Vec<(EventType, String, i64)> {
         let mut found: Vec<(EventType, String, i64)> = Vec::new();
-        while found.last().is_none_or(|(_, _, revision)| *revision < through) {
+        while found
+            .last()
+            .is_none_or(|(_, _, revision)| *revision < through)
+        {
             let answer = self.next().await;
             let last = found.last().map_or(0, |(_, _, revision)| *revision);
             for event in &answer.events {
                 let kv = event.kv.as_ref().unwrap();
-                assert!(kv.mod_revision > last, "revision {last} was told in part, or twice");
+                assert!(
+                    kv.mod_revision > last,
+                    "revision {last} was told in part, or twice"
+                );
                 let key = String::from_utf8_lossy(&kv.key).into_owned();
                 found.push((event.r#type(), key, kv.mod_revision));
             }
@@ -76,7 +91,12 @@ async fn events_come_once_and_in_order_also_after_a_restart() {
         clients.put(&format!("/a/{}", number % 7), "v").await;
         clients.put("/b/x", "v").await;
     }
-    let deleted = clients.kv.delete_range(delete("/a/3")).await.unwrap().into_inner();
+    let deleted = clients
+        .kv
+        .delete_range(delete("/a/3"))
+        .await
+        .unwrap()
+        .into_inner();
     let last = revision(deleted.header);
     served.stop().await;
 
@@ -86,11 +106,20 @@ async fn events_come_once_and_in_order_also_after_a_restart() {
     let mut stream = Stream::open(&clients).await;
     assert!(stream.create(prefix("/a/", 10)).await.created);
     let found = stream.until(last).await;
-    assert_eq!(found.first(), Some(&(EventType::Put, "/a/4".to_owned(), 10)));
+    assert_eq!(
+        found.first(),
+        Some(&(EventType::Put, "/a/4".to_owned(), 10))
+    );
     assert_eq!(found.len(), 47);
-    assert_eq!(found.last(), Some(&(EventType::Delete, "/a/3".to_owned(), last)));
+    assert_eq!(
+        found.last(),
+        Some(&(EventType::Delete, "/a/3".to_owned(), last))
+    );
     let next = clients.put("/a/new", "v").await;
-    assert_eq!(stream.until(next).await, [(EventType::Put, "/a/new".to_owned(), next)]);
+    assert_eq!(
+        stream.until(next).await,
+        [(EventType::Put, "/a/new".to_owned(), next)]
+    );
 }
 
 #[tokio::test]
@@ -106,27 +135,45 @@ async fn prev_kv_filters_and_ids() {
     request.filters = vec![FilterType::Noput.into()];
     assert_eq!(stream.create(request.clone()).await.watch_id, 42);
     let twice = stream.create(request).await;
-    assert!(twice.created && twice.canceled && twice.watch_id == -1, "{twice:?}");
+    assert!(
+        twice.created && twice.canceled && twice.watch_id == -1,
+        "{twice:?}"
+    );
 
     clients.put("k", "1").await;
     clients.put("k", "2").await;
-    let gone = clients.kv.delete_range(delete("k")).await.unwrap().into_inner();
+    let gone = clients
+        .kv
+        .delete_range(delete("k"))
+        .await
+        .unwrap()
+        .into_inner();
     let through = revision(gone.header);
     let mut told = Vec::new();
     while told.len() < 4 {
         let answer = stream.next().await;
         for event in answer.events {
-            let before = event.prev_kv.map(|kv| String::from_utf8_lossy(&kv.value).into_owned());
+            let before = event
+                .prev_kv
+                .map(|kv| String::from_utf8_lossy(&kv.value).into_owned());
             told.push((answer.watch_id, event.kv.unwrap().mod_revision, before));
         }
     }
     told.sort();
     let text = |text: &str| Some(text.to_owned());
-    let expected =
-        [(0, 2, None), (0, 3, text("1")), (0, through, text("2")), (42, through, text("2"))];
+    let expected = [
+        (0, 2, None),
+        (0, 3, text("1")),
+        (0, through, text("2")),
+        (42, through, text("2")),
+    ];
     assert_eq!(told, expected);
 
-    stream.ask(RequestUnion::CancelRequest(pb::WatchCancelRequest { watch_id: 42 })).await;
+    stream
+        .ask(RequestUnion::CancelRequest(pb::WatchCancelRequest {
+            watch_id: 42,
+        }))
+        .await;
     let answer = stream.next().await;
     assert!(answer.canceled && answer.watch_id == 42, "{answer:?}");
 }
@@ -139,12 +186,18 @@ async fn a_watch_of_the_forgotten_is_canceled() {
     for _ in 0..10 {
         clients.put("k", "v").await;
     }
-    let compaction = pb::CompactionRequest { revision: 8, physical: true };
+    let compaction = pb::CompactionRequest {
+        revision: 8,
+        physical: true,
+    };
     clients.kv.compact(compaction).await.unwrap();
     let mut stream = Stream::open(&clients).await;
     assert!(stream.create(prefix("k", 7)).await.created);
     let answer = stream.next().await;
-    assert!(answer.canceled && answer.compact_revision == 8, "{answer:?}");
+    assert!(
+        answer.canceled && answer.compact_revision == 8,
+        "{answer:?}"
+    );
     // From the compacted revision itself on everything is there.
     assert!(stream.create(prefix("k", 8)).await.created);
     assert_eq!(stream.until(11).await.len(), 4);
@@ -162,11 +215,19 @@ async fn a_transaction_is_told_as_one() {
         pb::RequestOp { request: Some(put) }
     };
     let success = (0..100).map(|number| op(format!("k{number:03}"))).collect();
-    let txn = pb::TxnRequest { success, ..pb::TxnRequest::default() };
+    let txn = pb::TxnRequest {
+        success,
+        ..pb::TxnRequest::default()
+    };
     clients.kv.txn(txn.clone()).await.unwrap();
     let answer = stream.next().await;
     assert_eq!(answer.events.len(), 100);
-    assert!(answer.events.iter().all(|event| event.kv.as_ref().unwrap().mod_revision == 2));
+    assert!(
+        answer
+            .events
+            .iter()
+            .all(|event| event.kv.as_ref().unwrap().mod_revision == 2)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -207,12 +268,17 @@ async fn progress_is_never_ahead_of_events() {
     let mut told = 1;
     let mut reports = 0;
     while told < 401 || reports == 0 {
-        stream.ask(RequestUnion::ProgressRequest(pb::WatchProgressRequest {})).await;
+        stream
+            .ask(RequestUnion::ProgressRequest(pb::WatchProgressRequest {}))
+            .await;
         let answer = stream.next().await;
         let named = answer.header.unwrap().revision;
         if answer.events.is_empty() {
             assert_eq!(answer.watch_id, -1);
-            assert_eq!(named, told, "a report names a revision whose events did not come");
+            assert_eq!(
+                named, told,
+                "a report names a revision whose events did not come"
+            );
             reports += 1;
         }
         for event in answer.events {
@@ -236,7 +302,10 @@ async fn an_idle_watch_hears_of_progress() {
     stream.create(request).await;
     let revision = clients.put("elsewhere", "v").await;
     let answer = stream.next().await;
-    assert!(answer.events.is_empty() && answer.watch_id == 0, "{answer:?}");
+    assert!(
+        answer.events.is_empty() && answer.watch_id == 0,
+        "{answer:?}"
+    );
     assert_eq!(answer.header.unwrap().revision, revision);
 }
 
@@ -246,7 +315,9 @@ async fn large_answers_come_in_pieces_when_asked_for() {
     let served = Served::start(&path).await;
     let mut clients = served.clients().await;
     for number in 0..20 {
-        clients.put(&format!("k{number}"), &"v".repeat(200_000)).await;
+        clients
+            .put(&format!("k{number}"), &"v".repeat(200_000))
+            .await;
     }
     let mut stream = Stream::open(&clients).await;
     let mut request = prefix("k", 2);
@@ -258,7 +329,11 @@ async fn large_answers_come_in_pieces_when_asked_for() {
         let answer = stream.next().await;
         told += answer.events.len();
         pieces += 1;
-        let size: usize = answer.events.iter().map(|e| e.kv.as_ref().unwrap().value.len()).sum();
+        let size: usize = answer
+            .events
+            .iter()
+            .map(|e| e.kv.as_ref().unwrap().value.len())
+            .sum();
         assert!(size <= 1536 * 1024, "{size} bytes in one piece");
     }
     assert!(pieces >= 3);

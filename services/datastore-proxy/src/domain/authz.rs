@@ -102,7 +102,11 @@ impl Caller {
             let keys = grant.keys.iter().map(|key| KeyRange::key((*key).into()));
             prefixes.chain(keys).collect()
         });
-        Self { name: name.to_owned(), calls: grant.map_or(&[], |grant| grant.calls), ranges }
+        Self {
+            name: name.to_owned(),
+            calls: grant.map_or(&[], |grant| grant.calls),
+            ranges,
+        }
     }
 
     /// Whoever reaches the plaintext listener on loopback: may do everything.
@@ -120,7 +124,10 @@ impl Caller {
         if self.calls.contains(&call) {
             return Ok(());
         }
-        Err(Fault::DeniedCall { caller: self.name.clone(), what: call.describe() })
+        Err(Fault::DeniedCall {
+            caller: self.name.clone(),
+            what: call.describe(),
+        })
     }
 
     /// Whether the lease is its own.
@@ -128,12 +135,18 @@ impl Caller {
         if lease.owner == self.name || self.name == LOCAL {
             return Ok(());
         }
-        Err(Fault::DeniedLease { caller: self.name.clone(), lease: lease.id })
+        Err(Fault::DeniedLease {
+            caller: self.name.clone(),
+            lease: lease.id,
+        })
     }
 
     /// What of `range` it may touch.
     pub fn clip(&self, range: &KeyRange) -> Result<KeyRange, Fault> {
-        let mut parts = self.ranges.iter().map(|granted| granted.intersection(range));
+        let mut parts = self
+            .ranges
+            .iter()
+            .map(|granted| granted.intersection(range));
         let mut part = None;
         for candidate in parts.by_ref().filter(|candidate| !candidate.is_empty()) {
             if part.replace(candidate).is_some() {
@@ -169,8 +182,16 @@ impl Caller {
 
     fn denied(&self, range: &KeyRange) -> Fault {
         let granted: Vec<String> = self.ranges.iter().map(KeyRange::to_string).collect();
-        let granted = if granted.is_empty() { "no keys".into() } else { granted.join(", ") };
-        Fault::DeniedRange { caller: self.name.clone(), range: range.clone(), granted }
+        let granted = if granted.is_empty() {
+            "no keys".into()
+        } else {
+            granted.join(", ")
+        };
+        Fault::DeniedRange {
+            caller: self.name.clone(),
+            range: range.clone(),
+            granted,
+        }
     }
 }
 
@@ -195,7 +216,11 @@ mod tests {
         ];
         for (caller, allowed) in expected {
             for (call, allowed) in Call::ALL.into_iter().zip(allowed) {
-                assert_eq!(Caller::named(caller).check(call).is_ok(), allowed, "{caller} {call:?}");
+                assert_eq!(
+                    Caller::named(caller).check(call).is_ok(),
+                    allowed,
+                    "{caller} {call:?}"
+                );
             }
         }
     }
@@ -231,13 +256,20 @@ mod tests {
     #[test]
     fn the_documentation_shows_the_table() {
         let list = |names: &[&[u8]], after: &str| -> Vec<String> {
-            names.iter().map(|name| format!("`{}`{after}", name.escape_ascii())).collect()
+            names
+                .iter()
+                .map(|name| format!("`{}`{after}", name.escape_ascii()))
+                .collect()
         };
         let mut page = "| caller | calls | keys |\n| --- | --- | --- |\n".to_owned();
         for grant in TABLE.iter().filter(|grant| grant.caller != LOCAL) {
             let calls: Vec<_> = grant.calls.iter().map(|call| call.describe()).collect();
             let keys = [list(grant.prefixes, " and below"), list(grant.keys, "")].concat();
-            let keys = if keys.is_empty() { "–".to_owned() } else { keys.join(", ") };
+            let keys = if keys.is_empty() {
+                "–".to_owned()
+            } else {
+                keys.join(", ")
+            };
             page += &format!("| {} | {} | {keys} |\n", grant.caller, calls.join("; "));
         }
         sextant_testkit::documented("authorization.md", "keys", &page);
@@ -250,6 +282,10 @@ mod tests {
         assert_eq!(tokens.clip(&range("\0", "\0")), Ok(own.clone()));
         assert_eq!(tokens.clip(&range("/sextant/", "/sextant0")), Ok(own));
         assert!(tokens.clip(&range("/sextant/u", "\0")).is_err());
-        assert!(Caller::named("kube-apiserver").clip(&range("\0", "\0")).is_err());
+        assert!(
+            Caller::named("kube-apiserver")
+                .clip(&range("\0", "\0"))
+                .is_err()
+        );
     }
 }

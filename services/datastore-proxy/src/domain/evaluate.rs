@@ -50,7 +50,12 @@ pub fn grant(
     }
     let ttl = ttl.max(MIN_TTL);
     let deadline = Lease::deadline(ttl, now);
-    let lease = Lease { id, ttl, deadline, owner: caller.name().to_owned() };
+    let lease = Lease {
+        id,
+        ttl,
+        deadline,
+        owner: caller.name().to_owned(),
+    };
     pending.change_lease(LeaseChange::Granted(lease));
     Ok(pending.finish())
 }
@@ -66,7 +71,10 @@ pub fn renew(
         lease if lease.is_expired(now) => return Err(Fault::LeaseNotFound),
         lease => lease.ttl,
     };
-    pending.change_lease(LeaseChange::Renewed { id, deadline: Lease::deadline(ttl, now) });
+    pending.change_lease(LeaseChange::Renewed {
+        id,
+        deadline: Lease::deadline(ttl, now),
+    });
     Ok((ttl, pending.finish()))
 }
 
@@ -232,7 +240,11 @@ fn execute(
             Op::Txn(nested) => Answer::Txn(execute(pending, nested, branches)?),
         });
     }
-    Ok(TxnAnswer { revision: 0, succeeded, answers })
+    Ok(TxnAnswer {
+        revision: 0,
+        succeeded,
+        answers,
+    })
 }
 
 fn execute_put(pending: &mut Pending<'_>, put: &Put) -> Result<Answer, Fault> {
@@ -242,7 +254,9 @@ fn execute_put(pending: &mut Pending<'_>, put: &Put) -> Result<Answer, Fault> {
         (None, Some(previous)) => pending.value(previous.row)?,
         (None, None) => Bytes::new(),
     };
-    let lease = put.lease.unwrap_or_else(|| previous.map_or(0, |previous| previous.lease));
+    let lease = put
+        .lease
+        .unwrap_or_else(|| previous.map_or(0, |previous| previous.lease));
     let prev_kv = match previous.filter(|_| put.prev_kv) {
         None => None,
         Some(previous) => {
@@ -251,7 +265,10 @@ fn execute_put(pending: &mut Pending<'_>, put: &Put) -> Result<Answer, Fault> {
         }
     };
     pending.write(&put.key, Some((value, lease)));
-    Ok(Answer::Put { revision: pending.revision(), prev_kv })
+    Ok(Answer::Put {
+        revision: pending.revision(),
+        prev_kv,
+    })
 }
 
 fn execute_delete(pending: &mut Pending<'_>, delete: &Delete) -> Result<Answer, Fault> {

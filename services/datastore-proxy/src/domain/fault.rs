@@ -21,7 +21,9 @@ pub enum Fault {
         what: &'static str,
     },
     /// The caller may not touch these keys.
-    #[error("etcdserver: permission denied: {range} is outside of what {caller} may touch ({granted})")]
+    #[error(
+        "etcdserver: permission denied: {range} is outside of what {caller} may touch ({granted})"
+    )]
     DeniedRange {
         /// Who asked.
         caller: String,

@@ -53,7 +53,14 @@ impl IntervalSet {
     pub fn insert(&mut self, range: KeyRange, id: u64) {
         let reach = Reach::of(&range);
         let priority = self.next_priority();
-        let node = Box::new(Node { range, id, priority, reach, left: None, right: None });
+        let node = Box::new(Node {
+            range,
+            id,
+            priority,
+            reach,
+            left: None,
+            right: None,
+        });
         let (left, right) = split(self.root.take(), &node.range, id);
         self.root = join(join(left, Some(node)), right);
         self.len += 1;
@@ -97,15 +104,23 @@ impl Node {
     }
 
     fn update(&mut self) {
-        let below = [&self.left, &self.right].into_iter().flatten().map(|node| &node.reach);
-        self.reach = below.cloned().max().unwrap_or_else(|| Reach::of(&self.range));
+        let below = [&self.left, &self.right]
+            .into_iter()
+            .flatten()
+            .map(|node| &node.reach);
+        self.reach = below
+            .cloned()
+            .max()
+            .unwrap_or_else(|| Reach::of(&self.range));
         self.reach = self.reach.clone().max(Reach::of(&self.range));
     }
 }
 
 /// Cuts a tree in what comes before (`range`, `id`) and the rest.
 fn split(link: Link, range: &KeyRange, id: u64) -> (Link, Link) {
-    let Some(mut node) = link else { return (None, None) };
+    let Some(mut node) = link else {
+        return (None, None);
+    };
     if node.order(range, id) == Ordering::Less {
         let (left, right) = split(node.right.take(), range, id);
         node.right = left;

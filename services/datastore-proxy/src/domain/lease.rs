@@ -79,7 +79,10 @@ impl Leases {
 
     /// The keys that live under lease `id`.
     pub fn keys(&self, id: i64) -> impl Iterator<Item = &Bytes> {
-        self.by_id.get(&id).into_iter().flat_map(|entry| &entry.keys)
+        self.by_id
+            .get(&id)
+            .into_iter()
+            .flat_map(|entry| &entry.keys)
     }
 
     /// All leases by their end, soonest first.
@@ -89,7 +92,10 @@ impl Leases {
 
     /// Leases whose time is over, at most `limit`.
     pub fn expired(&self, now: i64, limit: usize) -> Vec<i64> {
-        let over = self.by_deadline.iter().take_while(|(deadline, _)| *deadline <= now);
+        let over = self
+            .by_deadline
+            .iter()
+            .take_while(|(deadline, _)| *deadline <= now);
         over.take(limit).map(|(_, id)| *id).collect()
     }
 
@@ -98,7 +104,10 @@ impl Leases {
         match change {
             LeaseChange::Granted(lease) => {
                 self.by_deadline.insert((lease.deadline, lease.id));
-                let entry = Entry { lease: lease.clone(), keys: BTreeSet::new() };
+                let entry = Entry {
+                    lease: lease.clone(),
+                    keys: BTreeSet::new(),
+                };
                 self.by_id.insert(lease.id, entry);
             }
             LeaseChange::Renewed { id, deadline } => {
@@ -135,15 +144,25 @@ mod tests {
     use super::*;
 
     fn lease(id: i64, deadline: i64) -> LeaseChange {
-        LeaseChange::Granted(Lease { id, ttl: 5, deadline, owner: "test".into() })
+        LeaseChange::Granted(Lease {
+            id,
+            ttl: 5,
+            deadline,
+            owner: "test".into(),
+        })
     }
 
     #[test]
     fn expires_in_order_and_not_after_renewal() {
         let mut leases = Leases::default();
-        [lease(1, 300), lease(2, 100), lease(3, 200)].iter().for_each(|c| leases.apply(c));
+        [lease(1, 300), lease(2, 100), lease(3, 200)]
+            .iter()
+            .for_each(|c| leases.apply(c));
         assert_eq!(leases.expired(250, 10), [2, 3]);
-        leases.apply(&LeaseChange::Renewed { id: 2, deadline: 900 });
+        leases.apply(&LeaseChange::Renewed {
+            id: 2,
+            deadline: 900,
+        });
         leases.apply(&LeaseChange::Revoked { id: 3 });
         assert_eq!(leases.expired(300, 10), [1]);
         assert_eq!(leases.iter().map(|l| l.id).collect::<Vec<_>>(), [1, 2]);

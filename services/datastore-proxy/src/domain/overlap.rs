@@ -22,8 +22,11 @@ impl Deletes {
             return;
         }
         let (mut start, mut end) = (start, end);
-        while let Some((s, e)) =
-            self.0.range(..=end.clone()).next_back().map(|(s, e)| (s.clone(), e.clone()))
+        while let Some((s, e)) = self
+            .0
+            .range(..=end.clone())
+            .next_back()
+            .map(|(s, e)| (s.clone(), e.clone()))
             && e >= start
         {
             self.0.remove(&s);
@@ -34,7 +37,10 @@ impl Deletes {
     }
 
     fn contain(&self, key: &Bytes) -> bool {
-        self.0.range(..=key.clone()).next_back().is_some_and(|(_, end)| key < end)
+        self.0
+            .range(..=key.clone())
+            .next_back()
+            .is_some_and(|(_, end)| key < end)
     }
 }
 
@@ -52,7 +58,8 @@ fn writes(ops: &[Op]) -> Result<Writes, Fault> {
         if let Op::Delete(delete) = op
             && let Some(end) = delete.range.end()
         {
-            all.deletes.insert(delete.range.start().clone(), end.clone());
+            all.deletes
+                .insert(delete.range.start().clone(), end.clone());
         }
     }
     for op in ops {
@@ -101,20 +108,36 @@ mod tests {
 
     fn put(key: &'static str) -> Op {
         let value = Some(Bytes::new());
-        Op::Put(Put { key: key.into(), value, lease: Some(0), prev_kv: false })
+        Op::Put(Put {
+            key: key.into(),
+            value,
+            lease: Some(0),
+            prev_kv: false,
+        })
     }
 
     fn delete(key: &'static str, end: &'static str) -> Op {
         let range = KeyRange::parse(key.into(), end.into());
-        Op::Delete(Delete { range, prev_kv: false })
+        Op::Delete(Delete {
+            range,
+            prev_kv: false,
+        })
     }
 
     fn either(success: Vec<Op>, failure: Vec<Op>) -> Op {
-        Op::Txn(Txn { compares: Vec::new(), success, failure })
+        Op::Txn(Txn {
+            compares: Vec::new(),
+            success,
+            failure,
+        })
     }
 
     fn refused(ops: Vec<Op>) -> bool {
-        check(&Txn { success: ops, ..Txn::default() }).is_err()
+        check(&Txn {
+            success: ops,
+            ..Txn::default()
+        })
+        .is_err()
     }
 
     #[test]
@@ -123,9 +146,18 @@ mod tests {
         assert!(refused(vec![put("b"), delete("a", "c")]));
         assert!(refused(vec![put("b"), delete("b", "")]));
         assert!(refused(vec![put("a"), either(vec![put("a")], vec![])]));
-        assert!(refused(vec![delete("a", "c"), either(vec![], vec![put("b")])]));
-        assert!(refused(vec![either(vec![delete("a", "c")], vec![]), put("b")]));
-        assert!(refused(vec![either(vec![put("a")], vec![]), either(vec![put("a")], vec![])]));
+        assert!(refused(vec![
+            delete("a", "c"),
+            either(vec![], vec![put("b")])
+        ]));
+        assert!(refused(vec![
+            either(vec![delete("a", "c")], vec![]),
+            put("b")
+        ]));
+        assert!(refused(vec![
+            either(vec![put("a")], vec![]),
+            either(vec![put("a")], vec![])
+        ]));
     }
 
     #[test]

@@ -98,13 +98,27 @@ impl<'a> Pending<'a> {
             Some((value, lease)) => {
                 let create_revision = previous.map_or(revision, |p| p.create_revision);
                 let version = previous.map_or(1, |p| p.version + 1);
-                (Version { row, mod_revision: revision, create_revision, version, lease }, value)
+                (
+                    Version {
+                        row,
+                        mod_revision: revision,
+                        create_revision,
+                        version,
+                        lease,
+                    },
+                    value,
+                )
             }
         };
         self.next_row += 1;
         self.row_values.push(value.clone());
         self.keys.entry(key.clone()).or_default().push(version);
-        self.current.writes.push(Write { key: key.clone(), version, value, previous });
+        self.current.writes.push(Write {
+            key: key.clone(),
+            version,
+            value,
+            previous,
+        });
     }
 
     /// The lease `id`.
@@ -120,7 +134,10 @@ impl<'a> Pending<'a> {
         let now = self.revision();
         let mut keys: Vec<Bytes> = self.state.leases.keys(id).cloned().collect();
         keys.extend(self.keys.keys().cloned());
-        keys.retain(|key| self.get(key, now).is_some_and(|version| version.lease == id));
+        keys.retain(|key| {
+            self.get(key, now)
+                .is_some_and(|version| version.lease == id)
+        });
         keys.sort_unstable();
         keys.dedup();
         keys
@@ -132,7 +149,13 @@ impl<'a> Pending<'a> {
             LeaseChange::Granted(lease) => (lease.id, Some(lease.clone())),
             LeaseChange::Renewed { id, deadline } => {
                 let lease = self.lease(*id).cloned();
-                (*id, lease.map(|lease| Lease { deadline: *deadline, ..lease }))
+                (
+                    *id,
+                    lease.map(|lease| Lease {
+                        deadline: *deadline,
+                        ..lease
+                    }),
+                )
             }
             LeaseChange::Revoked { id } => (*id, None),
         };
@@ -149,7 +172,11 @@ impl<'a> Pending<'a> {
 
 /// The newest of `versions` that was in force at `revision`.
 fn in_force(versions: &[Version], revision: i64) -> Option<Version> {
-    versions.iter().rev().find(|version| version.mod_revision <= revision).copied()
+    versions
+        .iter()
+        .rev()
+        .find(|version| version.mod_revision <= revision)
+        .copied()
 }
 
 /// Takes back the newest entry of `key`.
@@ -168,11 +195,18 @@ impl View for Pending<'_> {
     }
 
     fn compacted(&self) -> i64 {
-        self.compactions.last().copied().unwrap_or(self.state.compacted)
+        self.compactions
+            .last()
+            .copied()
+            .unwrap_or(self.state.compacted)
     }
 
     fn get(&self, key: &[u8], revision: i64) -> Option<Version> {
-        match self.keys.get(key).and_then(|versions| in_force(versions, revision)) {
+        match self
+            .keys
+            .get(key)
+            .and_then(|versions| in_force(versions, revision))
+        {
             Some(version) => Some(version).filter(|version| !version.is_tombstone()),
             None => self.state.index.get(key, revision).copied(),
         }
@@ -186,7 +220,11 @@ impl View for Pending<'_> {
             .keys
             .range::<[u8], _>(range.bounds())
             .filter_map(|(key, versions)| Some((key, in_force(versions, revision)?)));
-        let base = self.state.index.iter(range, revision).map(|(key, version)| (key, *version));
+        let base = self
+            .state
+            .index
+            .iter(range, revision)
+            .map(|(key, version)| (key, *version));
         merge(own.peekable(), base.peekable(), visit);
     }
 

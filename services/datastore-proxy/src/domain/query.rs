@@ -48,29 +48,40 @@ impl Selection {
 
 /// Reads `query` from `state`.
 pub fn select(state: &State, query: &Query, count: bool) -> Result<Selection, Fault> {
-    select_with(state.revision, state.compacted, query, count, |range, revision, visit| {
-        if let Some(key) = range.as_key() {
-            if let Some(version) = state.index.get(key, revision) {
-                visit(key, *version);
-            }
-            return;
-        }
-        for (key, version) in state.index.iter(range, revision) {
-            if !visit(key, *version) {
+    select_with(
+        state.revision,
+        state.compacted,
+        query,
+        count,
+        |range, revision, visit| {
+            if let Some(key) = range.as_key() {
+                if let Some(version) = state.index.get(key, revision) {
+                    visit(key, *version);
+                }
                 return;
             }
-        }
-    })
+            for (key, version) in state.index.iter(range, revision) {
+                if !visit(key, *version) {
+                    return;
+                }
+            }
+        },
+    )
 }
 
 /// Reads `query` from a view, values included.
 pub fn read(view: &dyn View, query: &Query) -> Result<RangeAnswer, Fault> {
-    let selection =
-        select_with(view.revision(), view.compacted(), query, true, |range, revision, visit| {
+    let selection = select_with(
+        view.revision(),
+        view.compacted(),
+        query,
+        true,
+        |range, revision, visit| {
             view.scan(range, revision, &mut |key, version| {
                 visit(key, version);
             });
-        })?;
+        },
+    )?;
     let values = selection.rows(query).into_iter().map(|row| view.value(row));
     let values = values.collect::<Result<Vec<_>, _>>()?;
     Ok(finish(selection, query, values))
@@ -96,9 +107,16 @@ fn select_with(
     count: bool,
     scan: impl FnOnce(&KeyRange, i64, Visit<'_>),
 ) -> Result<Selection, Fault> {
-    let revision = if query.revision > 0 { query.revision } else { newest };
+    let revision = if query.revision > 0 {
+        query.revision
+    } else {
+        newest
+    };
     check_revision(revision, newest, compacted)?;
-    let mut found = Selection { revision: newest, ..Selection::default() };
+    let mut found = Selection {
+        revision: newest,
+        ..Selection::default()
+    };
     let limit = usize::try_from(query.limit).ok().filter(|limit| *limit > 0);
     let early = limit.filter(|_| query.is_default_order() && !query.is_filtered());
     scan(&query.range, revision, &mut |key, version| {
@@ -148,7 +166,12 @@ fn cut<T>(hits: &mut Vec<T>, limit: Option<usize>, more: &mut bool) {
 
 /// Puts keys and values together. `values` are those of [`Selection::rows`].
 pub fn finish(selection: Selection, query: &Query, values: Vec<Bytes>) -> RangeAnswer {
-    let Selection { revision, hits, count, mut more } = selection;
+    let Selection {
+        revision,
+        hits,
+        count,
+        mut more,
+    } = selection;
     let mut values = values.into_iter();
     let mut kvs: Vec<KeyValue> = hits
         .into_iter()
@@ -165,7 +188,12 @@ pub fn finish(selection: Selection, query: &Query, values: Vec<Bytes>) -> RangeA
     if query.keys_only {
         kvs.iter_mut().for_each(|kv| kv.value = Bytes::new());
     }
-    RangeAnswer { revision, kvs, more, count }
+    RangeAnswer {
+        revision,
+        kvs,
+        more,
+        count,
+    }
 }
 
 /// What the wire shows of a version.

@@ -17,8 +17,14 @@ impl KeyRange {
     pub fn parse(key: Bytes, range_end: Bytes) -> Self {
         match range_end.as_ref() {
             [] => Self::key(key),
-            [0] => Self { start: key, end: None },
-            _ => Self { start: key, end: Some(range_end) },
+            [0] => Self {
+                start: key,
+                end: None,
+            },
+            _ => Self {
+                start: key,
+                end: Some(range_end),
+            },
         }
     }
 
@@ -27,7 +33,10 @@ impl KeyRange {
         let mut end = Vec::with_capacity(key.len() + 1);
         end.extend_from_slice(&key);
         end.push(0);
-        Self { start: key, end: Some(end.into()) }
+        Self {
+            start: key,
+            end: Some(end.into()),
+        }
     }
 
     /// Every key that begins with `prefix`.
@@ -36,15 +45,24 @@ impl KeyRange {
         while let Some(last) = end.pop() {
             if last < 0xff {
                 end.push(last + 1);
-                return Self { start: Bytes::from_static(prefix), end: Some(end.into()) };
+                return Self {
+                    start: Bytes::from_static(prefix),
+                    end: Some(end.into()),
+                };
             }
         }
-        Self { start: Bytes::from_static(prefix), end: None }
+        Self {
+            start: Bytes::from_static(prefix),
+            end: None,
+        }
     }
 
     /// Every key.
     pub fn all() -> Self {
-        Self { start: Bytes::new(), end: None }
+        Self {
+            start: Bytes::new(),
+            end: None,
+        }
     }
 
     /// The first key that may be in it.
@@ -59,14 +77,19 @@ impl KeyRange {
 
     /// The same range without the keys below `start`.
     pub fn from_key(&self, start: Bytes) -> Self {
-        Self { start: start.max(self.start.clone()), end: self.end.clone() }
+        Self {
+            start: start.max(self.start.clone()),
+            end: self.end.clone(),
+        }
     }
 
     /// The key, where the range is of exactly one.
     pub fn as_key(&self) -> Option<&Bytes> {
         let end = self.end.as_ref()?;
-        (end.len() == self.start.len() + 1 && end.last() == Some(&0) && end.starts_with(&self.start))
-            .then_some(&self.start)
+        (end.len() == self.start.len() + 1
+            && end.last() == Some(&0)
+            && end.starts_with(&self.start))
+        .then_some(&self.start)
     }
 
     /// Whether no key can be in it.
@@ -91,7 +114,10 @@ impl KeyRange {
 
     /// For ordered maps. Only of a range that isn't empty: an ordered map panics at inverted bounds.
     pub fn bounds(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
-        let end = self.end.as_ref().map_or(Bound::Unbounded, |end| Bound::Excluded(end.as_ref()));
+        let end = self
+            .end
+            .as_ref()
+            .map_or(Bound::Unbounded, |end| Bound::Excluded(end.as_ref()));
         (Bound::Included(self.start.as_ref()), end)
     }
 }
@@ -148,6 +174,10 @@ mod tests {
     fn intersection_keeps_what_both_hold() {
         let all = range(b"\0", b"\0");
         assert_eq!(all.intersection(&range(b"b", b"d")), range(b"b", b"d"));
-        assert!(range(b"a", b"b").intersection(&range(b"c", b"d")).is_empty());
+        assert!(
+            range(b"a", b"b")
+                .intersection(&range(b"c", b"d"))
+                .is_empty()
+        );
     }
 }

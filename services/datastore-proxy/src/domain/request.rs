@@ -195,12 +195,18 @@ pub struct Txn {
 impl Txn {
     /// One step without a condition.
     pub fn of(op: Op) -> Self {
-        Self { success: vec![op], ..Self::default() }
+        Self {
+            success: vec![op],
+            ..Self::default()
+        }
     }
 
     /// Whether no step can write. As in etcd a nested transaction counts as writing.
     pub fn is_read_only(&self) -> bool {
-        self.success.iter().chain(&self.failure).all(|op| matches!(op, Op::Range(_)))
+        self.success
+            .iter()
+            .chain(&self.failure)
+            .all(|op| matches!(op, Op::Range(_)))
     }
 }
 

@@ -79,7 +79,11 @@ impl State {
         for write in &changes.writes {
             let version = write.version;
             self.index.insert(&write.key, version);
-            self.leases.attach(&write.key, write.previous.map_or(0, |p| p.lease), version.lease);
+            self.leases.attach(
+                &write.key,
+                write.previous.map_or(0, |p| p.lease),
+                version.lease,
+            );
             self.revision = version.mod_revision;
             self.next_row = version.row + 1;
         }

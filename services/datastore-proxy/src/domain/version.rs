@@ -21,7 +21,13 @@ pub struct Version {
 impl Version {
     /// The deletion of a key.
     pub fn tombstone(row: Row, revision: i64) -> Self {
-        Self { row, mod_revision: revision, create_revision: 0, version: 0, lease: 0 }
+        Self {
+            row,
+            mod_revision: revision,
+            create_revision: 0,
+            version: 0,
+            lease: 0,
+        }
     }
 
     /// Whether this write deleted the key.
@@ -40,7 +46,10 @@ pub struct History {
 impl History {
     /// The history of a key that was written once.
     pub fn new(first: Version) -> Self {
-        Self { older: Vec::new(), latest: first }
+        Self {
+            older: Vec::new(),
+            latest: first,
+        }
     }
 
     /// Adds the next version.
@@ -55,14 +64,17 @@ impl History {
 
     /// The version that was in force at `revision`, `None` if the key didn't exist then.
     pub fn at(&self, revision: i64) -> Option<&Version> {
-        self.in_force(revision).filter(|version| !version.is_tombstone())
+        self.in_force(revision)
+            .filter(|version| !version.is_tombstone())
     }
 
     fn in_force(&self, revision: i64) -> Option<&Version> {
         if self.latest.mod_revision <= revision {
             return Some(&self.latest);
         }
-        let newer = self.older.partition_point(|version| version.mod_revision <= revision);
+        let newer = self
+            .older
+            .partition_point(|version| version.mod_revision <= revision);
         self.older.get(newer.checked_sub(1)?)
     }
 
@@ -72,7 +84,9 @@ impl History {
     /// The version in force at `revision` stays, and so does a tombstone of `revision` itself, since a watch may
     /// still start there.
     pub fn compact(&mut self, revision: i64, dropped: &mut Vec<Row>) -> bool {
-        let Some(kept) = self.in_force(revision) else { return false };
+        let Some(kept) = self.in_force(revision) else {
+            return false;
+        };
         let (kept_row, kept_revision) = (kept.row, kept.mod_revision);
         let forgotten = kept.is_tombstone() && kept_revision < revision;
         let drop = |version: &Version| {
@@ -103,12 +117,20 @@ mod tests {
     use super::*;
 
     fn put(row: i64, revision: i64) -> Version {
-        Version { row, mod_revision: revision, create_revision: 2, version: 1, lease: 0 }
+        Version {
+            row,
+            mod_revision: revision,
+            create_revision: 2,
+            version: 1,
+            lease: 0,
+        }
     }
 
     fn history(versions: &[Version]) -> History {
         let mut history = History::new(versions[0]);
-        versions[1..].iter().for_each(|version| history.push(*version));
+        versions[1..]
+            .iter()
+            .for_each(|version| history.push(*version));
         history
     }
 

@@ -30,7 +30,10 @@ const OVERHEAD: usize = 96;
 
 impl Cache {
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, inner: Mutex::default() }
+        Self {
+            limit,
+            inner: Mutex::default(),
+        }
     }
 
     /// The values of `rows` that are here.
@@ -84,7 +87,9 @@ impl Inner {
 
     /// Looks at the oldest entry; `false` when there is none.
     fn turn(&mut self) -> bool {
-        let Some(row) = self.order.pop_front() else { return false };
+        let Some(row) = self.order.pop_front() else {
+            return false;
+        };
         match self.values.get_mut(&row) {
             Some(entry) if entry.used => {
                 entry.used = false;

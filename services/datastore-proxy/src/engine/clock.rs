@@ -12,14 +12,20 @@ pub struct Clock {
 impl Clock {
     /// Reads the wall clock.
     pub fn new() -> Self {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { wall: wall.as_millis().try_into().unwrap_or(i64::MAX), start: Instant::now() }
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Self {
+            wall: wall.as_millis().try_into().unwrap_or(i64::MAX),
+            start: Instant::now(),
+        }
     }
 
     /// Now.
     pub fn now(&self) -> i64 {
         let passed = self.start.elapsed().as_millis();
-        self.wall.saturating_add(passed.try_into().unwrap_or(i64::MAX))
+        self.wall
+            .saturating_add(passed.try_into().unwrap_or(i64::MAX))
     }
 }
 

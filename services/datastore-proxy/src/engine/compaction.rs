@@ -32,7 +32,10 @@ struct Walk {
 impl Compaction {
     /// Begins, or begins again with a newer revision.
     pub(super) fn start(&mut self, revision: i64) {
-        self.walk = Some(Walk { revision, from: Bytes::new() });
+        self.walk = Some(Walk {
+            revision,
+            from: Bytes::new(),
+        });
     }
 
     /// Answers `waiter` with `reply` when all is gone.
@@ -50,7 +53,10 @@ impl Compaction {
         if self.rows.is_empty()
             && let Some(walk) = self.walk.take()
         {
-            let step = shared.state_mut().index.compact(&walk.from, KEYS, walk.revision);
+            let step = shared
+                .state_mut()
+                .index
+                .compact(&walk.from, KEYS, walk.revision);
             shared.cache.remove(step.dropped.iter().copied());
             self.rows.extend(step.dropped);
             self.walk = step.next.map(|from| Walk { from, ..walk });
@@ -61,7 +67,9 @@ impl Compaction {
 
     /// Takes rows back that could not be removed.
     pub(super) fn put_back(&mut self, rows: Vec<Row>) {
-        rows.into_iter().rev().for_each(|row| self.rows.push_front(row));
+        rows.into_iter()
+            .rev()
+            .for_each(|row| self.rows.push_front(row));
     }
 
     /// Answers those who wait, once nothing is left to do.

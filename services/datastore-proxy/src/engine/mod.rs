@@ -39,7 +39,11 @@ pub struct Engine {
 impl Engine {
     /// Starts the writer and the expiry of leases on an opened store.
     pub fn start(opened: Opened, metrics: Metrics, drain: &Drain) -> Result<Self, Error> {
-        let Opened { loaded, log, reader } = opened;
+        let Opened {
+            loaded,
+            log,
+            reader,
+        } = opened;
         let shared = Arc::new(Shared::new(loaded, reader, metrics));
         let (commands, queue) = mpsc::channel(QUEUE);
         writer::start(Arc::clone(&shared), log, queue, drain.guard())?;
@@ -67,11 +71,18 @@ impl Engine {
     ) -> Result<Reply, Fault> {
         let (reply, answer) = oneshot::channel();
         let span = tracing::Span::current();
-        let command = Command { request, caller, span, reply };
-        self.commands.try_send(command).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Fault::TooManyRequests,
-            mpsc::error::TrySendError::Closed(_) => Fault::Stopped,
-        })?;
+        let command = Command {
+            request,
+            caller,
+            span,
+            reply,
+        };
+        self.commands
+            .try_send(command)
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => Fault::TooManyRequests,
+                mpsc::error::TrySendError::Closed(_) => Fault::Stopped,
+            })?;
         match tokio::time::timeout(limit, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(Fault::Stopped),

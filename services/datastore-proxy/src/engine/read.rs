@@ -32,12 +32,18 @@ impl Shared {
     /// The values of `rows`, `None` for those that are gone.
     pub async fn values(self: &Arc<Self>, rows: &[Row]) -> Result<Vec<Option<Bytes>>, Fault> {
         let mut values = self.cache.get(rows);
-        let missing: Vec<usize> =
-            (0..).zip(&values).filter(|(_, value)| value.is_none()).map(|(at, _)| at).collect();
+        let missing: Vec<usize> = (0..)
+            .zip(&values)
+            .filter(|(_, value)| value.is_none())
+            .map(|(at, _)| at)
+            .collect();
         if missing.is_empty() {
             return Ok(values);
         }
-        let wanted: Vec<Row> = missing.iter().filter_map(|at| rows.get(*at).copied()).collect();
+        let wanted: Vec<Row> = missing
+            .iter()
+            .filter_map(|at| rows.get(*at).copied())
+            .collect();
         let found = self.blocking(move |shared| {
             let found = shared.reader.values(&wanted)?;
             let new = wanted.iter().zip(&found);
@@ -61,7 +67,8 @@ impl Shared {
         through: i64,
         bytes: usize,
     ) -> Result<Page, Fault> {
-        self.blocking(move |shared| shared.reader.page(&range, from, through, bytes)).await
+        self.blocking(move |shared| shared.reader.page(&range, from, through, bytes))
+            .await
     }
 
     async fn blocking<T: Send + 'static>(

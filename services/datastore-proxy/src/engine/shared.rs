@@ -36,7 +36,11 @@ pub struct Shared {
 
 impl Shared {
     pub(super) fn new(loaded: Loaded, reader: Arc<dyn Reader>, metrics: Metrics) -> Self {
-        let Loaded { state, cluster_id, member_id } = loaded;
+        let Loaded {
+            state,
+            cluster_id,
+            member_id,
+        } = loaded;
         Self {
             hub: Hub::new(state.revision),
             state: RwLock::new(state),
@@ -96,7 +100,8 @@ impl Shared {
         self.hub.publish(revisions);
         let revision = state.revision;
         drop(state);
-        self.cache.remove(writes().filter_map(|write| Some(write.previous?.row)));
+        self.cache
+            .remove(writes().filter_map(|write| Some(write.previous?.row)));
         self.metrics.published(revision, self.hub.len());
     }
 }

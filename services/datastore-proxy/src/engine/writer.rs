@@ -36,7 +36,13 @@ pub(super) fn start(
         // What a stopped process left over.
         compaction.start(compacted);
     }
-    let mut writer = Writer { shared, log, queue, compaction, shrinking: true };
+    let mut writer = Writer {
+        shared,
+        log,
+        queue,
+        compaction,
+        shrinking: true,
+    };
     std::thread::Builder::new()
         .name("writer".into())
         .spawn(move || {
@@ -82,7 +88,9 @@ impl Writer {
             if batch.is_empty() {
                 self.tidy();
             } else if !self.commit(batch) {
-                tracing::error!("the log and the memory differ: stopping, so that a new start reads the log");
+                tracing::error!(
+                    "the log and the memory differ: stopping, so that a new start reads the log"
+                );
                 std::process::exit(1);
             }
             self.compaction.settle();
@@ -148,11 +156,18 @@ impl Writer {
         rows: &[Row],
     ) -> (Vec<Done>, Vec<Changes>, Result<(), StoreError>) {
         let state = self.shared.state();
-        let values = CachedValues { shared: &self.shared, log: self.log.as_ref() };
+        let values = CachedValues {
+            shared: &self.shared,
+            log: self.log.as_ref(),
+        };
         let mut pending = Pending::new(&state, &values);
         let mut done = Vec::with_capacity(batch.len());
         let mut all = Vec::with_capacity(batch.len());
-        let mut result = if rows.is_empty() { Ok(()) } else { self.log.remove(rows) };
+        let mut result = if rows.is_empty() {
+            Ok(())
+        } else {
+            self.log.remove(rows)
+        };
         for command in batch {
             let mut outcome = run(&mut pending, &command, self.shared.clock.now());
             if let Ok((_, changes)) = &mut outcome
@@ -164,7 +179,8 @@ impl Writer {
                     Ok(()) => all.push(changes),
                     Err(error) => {
                         pending.undo(changes);
-                        self.shared.set_full(matches!(error, StoreError::NoSpace(_)));
+                        self.shared
+                            .set_full(matches!(error, StoreError::NoSpace(_)));
                         outcome = Err(error.clone().into());
                         if !self.log.is_open() {
                             result = Err(error);
@@ -172,14 +188,18 @@ impl Writer {
                     }
                 }
             }
-            done.push(Done { command, outcome: outcome.map(|(reply, _)| reply) });
+            done.push(Done {
+                command,
+                outcome: outcome.map(|(reply, _)| reply),
+            });
         }
         (done, all, result)
     }
 
     /// Answers a batch that was not stored.
     fn fail(&mut self, done: Vec<Done>, rows: Vec<Row>, error: &StoreError) -> bool {
-        self.shared.set_full(matches!(error, StoreError::NoSpace(_)));
+        self.shared
+            .set_full(matches!(error, StoreError::NoSpace(_)));
         tracing::warn!(%error, requests = done.len(), "nothing of a batch was stored");
         self.compaction.put_back(rows);
         let rolled_back = self.log.rollback();
@@ -216,8 +236,11 @@ impl Writer {
             if rows.is_empty() {
                 return;
             }
-            let removed =
-                self.log.begin().and_then(|()| self.log.remove(&rows)).and_then(|()| self.log.commit());
+            let removed = self
+                .log
+                .begin()
+                .and_then(|()| self.log.remove(&rows))
+                .and_then(|()| self.log.commit());
             if let Err(error) = removed {
                 self.give_up_tidying("compacting", &error);
                 self.compaction.put_back(rows);
@@ -258,11 +281,7 @@ fn answer_all(batch: Vec<Command>, error: &StoreError) {
     }
 }
 
-fn run(
-    pending: &mut Pending<'_>,
-    command: &Command,
-    now: i64,
-) -> Result<(Reply, Changes), Fault> {
+fn run(pending: &mut Pending<'_>, command: &Command, now: i64) -> Result<(Reply, Changes), Fault> {
     let caller = &command.caller;
     let changes = match &command.request {
         Request::Txn(txn) => {
@@ -272,15 +291,32 @@ fn run(
         Request::Grant { id, ttl } => {
             let changes = evaluate::grant(pending, *id, *ttl, caller, now)?;
             let ttl = pending.lease(*id).map_or(*ttl, |lease| lease.ttl);
-            return Ok((Reply::Lease { revision: pending.revision(), ttl }, changes));
+            return Ok((
+                Reply::Lease {
+                    revision: pending.revision(),
+                    ttl,
+                },
+                changes,
+            ));
         }
         Request::Renew { id } => {
             let (ttl, changes) = evaluate::renew(pending, *id, caller, now)?;
-            return Ok((Reply::Lease { revision: pending.revision(), ttl }, changes));
+            return Ok((
+                Reply::Lease {
+                    revision: pending.revision(),
+                    ttl,
+                },
+                changes,
+            ));
         }
         Request::Compact { revision, .. } => evaluate::compact(pending, *revision)?,
         Request::Expire { id } => evaluate::expire(pending, *id, now)?,
         Request::Revoke { id } => evaluate::revoke(pending, *id, caller)?,
     };
-    Ok((Reply::Done { revision: pending.revision() }, changes))
+    Ok((
+        Reply::Done {
+            revision: pending.revision(),
+        },
+        changes,
+    ))
 }

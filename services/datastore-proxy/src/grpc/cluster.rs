@@ -34,7 +34,10 @@ impl pb::cluster_server::Cluster for Cluster {
             is_learner: false,
         };
         let header = Some(self.0.header(shared.state().revision));
-        Ok(Response::new(pb::MemberListResponse { header, members: vec![member] }))
+        Ok(Response::new(pb::MemberListResponse {
+            header,
+            members: vec![member],
+        }))
     }
 
     async fn member_add(

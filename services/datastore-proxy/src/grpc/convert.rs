@@ -41,7 +41,10 @@ pub(super) fn query(request: pb::RangeRequest) -> Result<Query, Fault> {
         target,
         keys_only: request.keys_only,
         count_only: request.count_only,
-        modified: RevisionBounds { min: request.min_mod_revision, max: request.max_mod_revision },
+        modified: RevisionBounds {
+            min: request.min_mod_revision,
+            max: request.max_mod_revision,
+        },
         created: RevisionBounds {
             min: request.min_create_revision,
             max: request.max_create_revision,
@@ -72,7 +75,10 @@ pub(super) fn delete(request: pb::DeleteRangeRequest) -> Result<Delete, Fault> {
         return Err(Fault::EmptyKey);
     }
     let range = KeyRange::parse(request.key, request.range_end);
-    Ok(Delete { range, prev_kv: request.prev_kv })
+    Ok(Delete {
+        range,
+        prev_kv: request.prev_kv,
+    })
 }
 
 pub(super) fn txn(request: pb::TxnRequest) -> Result<Txn, Fault> {
@@ -82,14 +88,27 @@ pub(super) fn txn(request: pb::TxnRequest) -> Result<Txn, Fault> {
 }
 
 fn nested(request: pb::TxnRequest, allowed: usize) -> Result<Txn, Fault> {
-    let pb::TxnRequest { compare: compares, success, failure } = request;
+    let pb::TxnRequest {
+        compare: compares,
+        success,
+        failure,
+    } = request;
     let operations = compares.len().max(success.len()).max(failure.len());
-    let left = allowed.checked_sub(operations).ok_or(Fault::TooManyOperations)?;
-    let compares = compares.into_iter().map(compare).collect::<Result<_, _>>()?;
+    let left = allowed
+        .checked_sub(operations)
+        .ok_or(Fault::TooManyOperations)?;
+    let compares = compares
+        .into_iter()
+        .map(compare)
+        .collect::<Result<_, _>>()?;
     let ops = |list: Vec<pb::RequestOp>| -> Result<Vec<Op>, Fault> {
         list.into_iter().map(|request| op(request, left)).collect()
     };
-    Ok(Txn { compares, success: ops(success)?, failure: ops(failure)? })
+    Ok(Txn {
+        compares,
+        success: ops(success)?,
+        failure: ops(failure)?,
+    })
 }
 
 fn op(request: pb::RequestOp, allowed: usize) -> Result<Op, Fault> {
@@ -115,7 +134,11 @@ fn compare(request: pb::Compare) -> Result<Compare, Fault> {
     };
     // What the union holds counts only if it is what the target names; else it is 0.
     let number = |wanted: fn(&TargetUnion) -> Option<i64>| {
-        request.target_union.as_ref().and_then(wanted).unwrap_or_default()
+        request
+            .target_union
+            .as_ref()
+            .and_then(wanted)
+            .unwrap_or_default()
     };
     let target = match CompareTarget::try_from(request.target) {
         Ok(CompareTarget::Version) => Target::Version(number(|union| match union {
@@ -140,31 +163,63 @@ fn compare(request: pb::Compare) -> Result<Compare, Fault> {
         },
         Err(_) => return Err(Fault::Unsupported("this compare target is not known here")),
     };
-    Ok(Compare { range: KeyRange::parse(request.key, request.range_end), target, relation })
+    Ok(Compare {
+        range: KeyRange::parse(request.key, request.range_end),
+        target,
+        relation,
+    })
 }
 
 /// `header` makes the header of an answer at a revision.
 pub(super) type Header<'h> = &'h dyn Fn(i64) -> pb::ResponseHeader;
 
 pub(super) fn range_response(answer: RangeAnswer, header: Header<'_>) -> pb::RangeResponse {
-    let RangeAnswer { revision, kvs, more, count } = answer;
-    pb::RangeResponse { header: Some(header(revision)), kvs, more, count }
+    let RangeAnswer {
+        revision,
+        kvs,
+        more,
+        count,
+    } = answer;
+    pb::RangeResponse {
+        header: Some(header(revision)),
+        kvs,
+        more,
+        count,
+    }
 }
 
 pub(super) fn txn_response(answer: TxnAnswer, header: Header<'_>) -> pb::TxnResponse {
-    let TxnAnswer { revision, succeeded, answers } = answer;
+    let TxnAnswer {
+        revision,
+        succeeded,
+        answers,
+    } = answer;
     let responses = answers.into_iter().map(response_op).collect();
-    pb::TxnResponse { header: Some(header(revision)), succeeded, responses }
+    pb::TxnResponse {
+        header: Some(header(revision)),
+        succeeded,
+        responses,
+    }
 }
 
 /// Within a transaction headers name the revision alone, as in etcd.
 fn response_op(answer: Answer) -> pb::ResponseOp {
-    let header: Header<'_> =
-        &|revision| pb::ResponseHeader { revision, ..pb::ResponseHeader::default() };
+    let header: Header<'_> = &|revision| pb::ResponseHeader {
+        revision,
+        ..pb::ResponseHeader::default()
+    };
     let response = match answer {
-        Answer::Delete { revision, deleted, prev_kvs } => {
+        Answer::Delete {
+            revision,
+            deleted,
+            prev_kvs,
+        } => {
             let header = Some(header(revision));
-            Response::ResponseDeleteRange(pb::DeleteRangeResponse { header, deleted, prev_kvs })
+            Response::ResponseDeleteRange(pb::DeleteRangeResponse {
+                header,
+                deleted,
+                prev_kvs,
+            })
         }
         Answer::Put { revision, prev_kv } => {
             let header = Some(header(revision));
@@ -173,5 +228,7 @@ fn response_op(answer: Answer) -> pb::ResponseOp {
         Answer::Range(answer) => Response::ResponseRange(range_response(answer, header)),
         Answer::Txn(answer) => Response::ResponseTxn(txn_response(answer, header)),
     };
-    pb::ResponseOp { response: Some(response) }
+    pb::ResponseOp {
+        response: Some(response),
+    }
 }

@@ -37,11 +37,19 @@ impl Services {
 }
 
 fn check_size(message: &impl Message) -> Result<(), Fault> {
-    if message.encoded_len() > MAX_REQUEST { Err(Fault::RequestTooLarge) } else { Ok(()) }
+    if message.encoded_len() > MAX_REQUEST {
+        Err(Fault::RequestTooLarge)
+    } else {
+        Ok(())
+    }
 }
 
 impl Kv {
-    async fn run(&self, mut txn: Txn, caller: crate::domain::authz::Caller) -> Result<TxnAnswer, Fault> {
+    async fn run(
+        &self,
+        mut txn: Txn,
+        caller: crate::domain::authz::Caller,
+    ) -> Result<TxnAnswer, Fault> {
         caller.clip_txn(&mut txn)?;
         if txn.is_read_only() && txn.compares.is_empty() {
             return self.read(&txn).await;
@@ -69,7 +77,11 @@ impl Kv {
                 answers.push(Answer::Range(answer));
             }
         }
-        Ok(TxnAnswer { revision, succeeded: true, answers })
+        Ok(TxnAnswer {
+            revision,
+            succeeded: true,
+            answers,
+        })
     }
 }
 
@@ -83,7 +95,10 @@ impl pb::kv_server::Kv for Kv {
         let mut query = convert::query(request.into_inner())?;
         query.range = caller.clip(&query.range)?;
         let answer = self.0.engine.range(&query, true).await?;
-        Ok(Response::new(convert::range_response(answer, &|revision| self.0.header(revision))))
+        Ok(Response::new(convert::range_response(
+            answer,
+            &|revision| self.0.header(revision),
+        )))
     }
 
     type RangeStreamStream = ReceiverStream<Result<pb::RangeStreamResponse, Status>>;
@@ -96,7 +111,9 @@ impl pb::kv_server::Kv for Kv {
         let mut query = convert::query(request.into_inner())?;
         query.range = caller.clip(&query.range)?;
         if !query.is_default_order() {
-            return Err(Fault::Unsupported("RangeStream does not support custom sort orders").into());
+            return Err(
+                Fault::Unsupported("RangeStream does not support custom sort orders").into(),
+            );
         }
         if query.is_filtered() {
             return Err(Fault::Unsupported("RangeStream does not support revision filters").into());
@@ -141,9 +158,13 @@ impl pb::kv_server::Kv for Kv {
         let answer = self.run(txn, caller).await?;
         let header = Some(self.0.header(answer.revision));
         match answer.answers.into_iter().next() {
-            Some(Answer::Delete { deleted, prev_kvs, .. }) => {
-                Ok(Response::new(pb::DeleteRangeResponse { header, deleted, prev_kvs }))
-            }
+            Some(Answer::Delete {
+                deleted, prev_kvs, ..
+            }) => Ok(Response::new(pb::DeleteRangeResponse {
+                header,
+                deleted,
+                prev_kvs,
+            })),
             _ => Err(Fault::Stopped.into()),
         }
     }
@@ -156,7 +177,9 @@ impl pb::kv_server::Kv for Kv {
         let request = request.into_inner();
         check_size(&request)?;
         let answer = self.run(convert::txn(request)?, caller).await?;
-        Ok(Response::new(convert::txn_response(answer, &|revision| self.0.header(revision))))
+        Ok(Response::new(convert::txn_response(answer, &|revision| {
+            self.0.header(revision)
+        })))
     }
 
     async fn compact(
@@ -166,7 +189,12 @@ impl pb::kv_server::Kv for Kv {
         let caller = self.0.caller(&request, Call::Compact)?;
         let pb::CompactionRequest { revision, physical } = request.into_inner();
         let work = Work::Compact { revision, physical };
-        match self.0.engine.submit_within(work, caller, COMPACTION_TIMEOUT).await? {
+        match self
+            .0
+            .engine
+            .submit_within(work, caller, COMPACTION_TIMEOUT)
+            .await?
+        {
             Reply::Done { revision } => {
                 let header = Some(self.0.header(revision));
                 Ok(Response::new(pb::CompactionResponse { header }))
@@ -181,7 +209,11 @@ type Pieces = mpsc::Sender<Result<pb::RangeStreamResponse, Status>>;
 /// Sends a range in pieces of one revision, each of about [`MAX_REQUEST`] bytes.
 async fn stream_range(services: &Services, mut query: Query, pieces: &Pieces) -> Result<(), Fault> {
     let engine = &services.engine;
-    let limit = if query.limit > 0 { query.limit } else { i64::MAX };
+    let limit = if query.limit > 0 {
+        query.limit
+    } else {
+        i64::MAX
+    };
     let mut sent = 0;
     let mut pinned = None;
     query.limit = FIRST_PIECE.min(limit);
@@ -192,7 +224,11 @@ async fn stream_range(services: &Services, mut query: Query, pieces: &Pieces) ->
             query.revision = revision;
         }
         sent += i64::try_from(answer.kvs.len()).unwrap_or(i64::MAX);
-        let next = answer.kvs.last().filter(|_| answer.more).map(|kv| successor(&kv.key));
+        let next = answer
+            .kvs
+            .last()
+            .filter(|_| answer.more)
+            .map(|kv| successor(&kv.key));
         let is_last = !answer.more || sent >= limit;
         if is_last {
             answer.count = match next.clone() {
@@ -203,13 +239,25 @@ async fn stream_range(services: &Services, mut query: Query, pieces: &Pieces) ->
             answer.revision = revision;
             let last = convert::range_response(answer, &|revision| services.header(revision));
             // A client that has gone needs no answer.
-            let _ = pieces.send(Ok(pb::RangeStreamResponse { range_response: Some(last) })).await;
+            let _ = pieces
+                .send(Ok(pb::RangeStreamResponse {
+                    range_response: Some(last),
+                }))
+                .await;
             return Ok(());
         }
-        let piece = RangeAnswer { kvs: answer.kvs, ..RangeAnswer::default() };
-        let piece = pb::RangeResponse { kvs: piece.kvs, ..pb::RangeResponse::default() };
+        let piece = RangeAnswer {
+            kvs: answer.kvs,
+            ..RangeAnswer::default()
+        };
+        let piece = pb::RangeResponse {
+            kvs: piece.kvs,
+            ..pb::RangeResponse::default()
+        };
         let size = piece.encoded_len();
-        let piece = pb::RangeStreamResponse { range_response: Some(piece) };
+        let piece = pb::RangeStreamResponse {
+            range_response: Some(piece),
+        };
         if pieces.send(Ok(piece)).await.is_err() {
             return Ok(());
         }
@@ -231,7 +279,12 @@ fn next_limit(limit: i64, size: usize) -> i64 {
 
 async fn count(engine: &Engine, query: &Query, from: Bytes) -> Result<i64, Fault> {
     let range = query.range.from_key(from);
-    let query = Query { range, limit: 0, count_only: true, ..query.clone() };
+    let query = Query {
+        range,
+        limit: 0,
+        count_only: true,
+        ..query.clone()
+    };
     Ok(engine.range(&query, true).await?.count)
 }
 

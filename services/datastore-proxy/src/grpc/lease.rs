@@ -12,7 +12,11 @@ use tonic::{Request, Response, Status, Streaming};
 pub(super) struct Leases(pub(super) Services);
 
 impl Leases {
-    async fn renew(services: &Services, id: i64, caller: Caller) -> Result<pb::LeaseKeepAliveResponse, Fault> {
+    async fn renew(
+        services: &Services,
+        id: i64,
+        caller: Caller,
+    ) -> Result<pb::LeaseKeepAliveResponse, Fault> {
         let (revision, ttl) = match services.engine.submit(Work::Renew { id }, caller).await {
             Ok(Reply::Lease { revision, ttl }) => (revision, ttl),
             Ok(_) => return Err(Fault::Stopped),
@@ -20,7 +24,11 @@ impl Leases {
             Err(Fault::LeaseNotFound) => (services.engine.shared().state().revision, 0),
             Err(fault) => return Err(fault),
         };
-        Ok(pb::LeaseKeepAliveResponse { header: Some(services.header(revision)), id, ttl })
+        Ok(pb::LeaseKeepAliveResponse {
+            header: Some(services.header(revision)),
+            id,
+            ttl,
+        })
     }
 }
 
@@ -32,11 +40,25 @@ impl pb::lease_server::Lease for Leases {
     ) -> Result<Response<pb::LeaseGrantResponse>, Status> {
         let caller = self.0.caller(&request, Call::Keys)?;
         let pb::LeaseGrantRequest { ttl, id } = request.into_inner();
-        let id = if id == 0 { rand::random_range(1..i64::MAX) } else { id };
-        match self.0.engine.submit(Work::Grant { id, ttl }, caller).await? {
+        let id = if id == 0 {
+            rand::random_range(1..i64::MAX)
+        } else {
+            id
+        };
+        match self
+            .0
+            .engine
+            .submit(Work::Grant { id, ttl }, caller)
+            .await?
+        {
             Reply::Lease { revision, ttl } => {
                 let header = Some(self.0.header(revision));
-                Ok(Response::new(pb::LeaseGrantResponse { header, id, ttl, error: String::new() }))
+                Ok(Response::new(pb::LeaseGrantResponse {
+                    header,
+                    id,
+                    ttl,
+                    error: String::new(),
+                }))
             }
             _ => Err(Fault::Stopped.into()),
         }
@@ -113,7 +135,10 @@ impl pb::lease_server::Lease for Leases {
     ) -> Result<Response<pb::LeaseLeasesResponse>, Status> {
         let caller = self.0.caller(&request, Call::Keys)?;
         let state = self.0.engine.shared().state();
-        let own = state.leases.iter().filter(|lease| caller.check_lease(lease).is_ok());
+        let own = state
+            .leases
+            .iter()
+            .filter(|lease| caller.check_lease(lease).is_ok());
         let leases = own.map(|lease| pb::LeaseStatus { id: lease.id }).collect();
         let header = Some(self.0.header(state.revision));
         Ok(Response::new(pb::LeaseLeasesResponse { header, leases }))

@@ -43,7 +43,11 @@ impl pb::maintenance_server::Maintenance for Maintenance {
             raft_applied_index: index,
             raft_term: 1,
             storage_version: VERSION.to_owned(),
-            errors: if shared.is_full() { vec!["NOSPACE".to_owned()] } else { Vec::new() },
+            errors: if shared.is_full() {
+                vec!["NOSPACE".to_owned()]
+            } else {
+                Vec::new()
+            },
             ..pb::StatusResponse::default()
         }))
     }
@@ -63,7 +67,11 @@ impl pb::maintenance_server::Maintenance for Maintenance {
             member_id: shared.member_id,
             alarm: pb::AlarmType::Nospace.into(),
         };
-        let alarms = if shared.is_full() { vec![full] } else { Vec::new() };
+        let alarms = if shared.is_full() {
+            vec![full]
+        } else {
+            Vec::new()
+        };
         let header = Some(self.0.header(shared.state().revision));
         Ok(Response::new(pb::AlarmResponse { header, alarms }))
     }
@@ -72,21 +80,30 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         &self,
         request: Request<pb::DefragmentRequest>,
     ) -> Result<Response<pb::DefragmentResponse>, Status> {
-        self.unsupported(&request, "free space goes back by itself after each compaction")
+        self.unsupported(
+            &request,
+            "free space goes back by itself after each compaction",
+        )
     }
 
     async fn hash(
         &self,
         request: Request<pb::HashRequest>,
     ) -> Result<Response<pb::HashResponse>, Status> {
-        self.unsupported(&request, "this store has one member: there is no hash to compare with")
+        self.unsupported(
+            &request,
+            "this store has one member: there is no hash to compare with",
+        )
     }
 
     async fn hash_kv(
         &self,
         request: Request<pb::HashKvRequest>,
     ) -> Result<Response<pb::HashKvResponse>, Status> {
-        self.unsupported(&request, "this store has one member: there is no hash to compare with")
+        self.unsupported(
+            &request,
+            "this store has one member: there is no hash to compare with",
+        )
     }
 
     type SnapshotStream = ReceiverStream<Result<pb::SnapshotResponse, Status>>;
@@ -95,20 +112,29 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         &self,
         request: Request<pb::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        self.unsupported(&request, "copy the database instead: sqlite3 state.db '.backup copy.db'")
+        self.unsupported(
+            &request,
+            "copy the database instead: sqlite3 state.db '.backup copy.db'",
+        )
     }
 
     async fn move_leader(
         &self,
         request: Request<pb::MoveLeaderRequest>,
     ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
-        self.unsupported(&request, "this store has one member: there is no other leader")
+        self.unsupported(
+            &request,
+            "this store has one member: there is no other leader",
+        )
     }
 
     async fn downgrade(
         &self,
         request: Request<pb::DowngradeRequest>,
     ) -> Result<Response<pb::DowngradeResponse>, Status> {
-        self.unsupported(&request, "versions of datastore-proxy are changed by changing its image")
+        self.unsupported(
+            &request,
+            "versions of datastore-proxy are changed by changing its image",
+        )
     }
 }

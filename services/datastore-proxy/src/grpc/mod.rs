@@ -42,16 +42,18 @@ pub struct Services {
 /// All services.
 pub async fn routes(services: Services) -> Routes {
     let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_service_status("", tonic_health::ServingStatus::Serving).await;
+    health
+        .set_service_status("", tonic_health::ServingStatus::Serving)
+        .await;
     Routes::new(health_service)
-        .add_service(
-            KvServer::new(kv::Kv(services.clone())).max_decoding_message_size(MAX_MESSAGE),
-        )
+        .add_service(KvServer::new(kv::Kv(services.clone())).max_decoding_message_size(MAX_MESSAGE))
         .add_service(
             WatchServer::new(watch::Watches(services.clone()))
                 .max_decoding_message_size(MAX_MESSAGE),
         )
         .add_service(LeaseServer::new(lease::Leases(services.clone())))
-        .add_service(MaintenanceServer::new(maintenance::Maintenance(services.clone())))
+        .add_service(MaintenanceServer::new(maintenance::Maintenance(
+            services.clone(),
+        )))
         .add_service(ClusterServer::new(cluster::Cluster(services)))
 }

@@ -149,7 +149,14 @@ impl Stream {
         let id = spec.id;
         let key = shared.hub.add(&self.outbox, spec, request.start_revision);
         let progress_notify = request.progress_notify;
-        self.watches.insert(id, Open { key, progress_notify, active: false });
+        self.watches.insert(
+            id,
+            Open {
+                key,
+                progress_notify,
+                active: false,
+            },
+        );
         self.measure();
         Ok(())
     }
@@ -161,12 +168,19 @@ impl Stream {
         }
         // The smallest key there is.
         let first = || Bytes::from_static(&[0]);
-        let key = if request.key.is_empty() { first() } else { request.key.clone() };
+        let key = if request.key.is_empty() {
+            first()
+        } else {
+            request.key.clone()
+        };
         let range = KeyRange::parse(key, request.range_end.clone());
         if range.is_empty() {
             return Err("mvcc: watcher range is empty".to_owned());
         }
-        let range = self.caller.clip(&range).map_err(|fault| fault.to_string())?;
+        let range = self
+            .caller
+            .clip(&range)
+            .map_err(|fault| fault.to_string())?;
         let id = match request.watch_id {
             0 => {
                 while self.watches.contains_key(&self.next_id) {
@@ -195,9 +209,14 @@ impl Stream {
         match out {
             Out::Canceled { id, revision } => self.answers.canceled(id, revision).await,
             Out::Created { id, revision } => self.answers.created(id, revision).await,
-            Out::Events { spec, committed, picked } => {
+            Out::Events {
+                spec,
+                committed,
+                picked,
+            } => {
                 let revision = committed.revision;
-                self.send_events(&spec, &[(committed, picked)], revision).await
+                self.send_events(&spec, &[(committed, picked)], revision)
+                    .await
             }
             Out::Progress { id, revision } => self.answers.progress(id, revision).await,
         }
@@ -210,12 +229,16 @@ impl Stream {
         through: i64,
     ) -> Result<(), Status> {
         // Canceled meanwhile: its client doesn't expect anything any more.
-        let Some(open) = self.watches.get_mut(&spec.id) else { return Ok(()) };
+        let Some(open) = self.watches.get_mut(&spec.id) else {
+            return Ok(());
+        };
         open.active = true;
         let changes = revisions.iter().flat_map(|(committed, picked)| {
             picked.iter().filter_map(|at| committed.changes.get(*at))
         });
-        self.answers.events(spec, &changes.collect::<Vec<_>>(), through).await
+        self.answers
+            .events(spec, &changes.collect::<Vec<_>>(), through)
+            .await
     }
 
     /// One step of a watch that lags.
@@ -223,7 +246,12 @@ impl Stream {
         let shared = Arc::clone(self.services.engine.shared());
         match shared.hub.catch_up(key) {
             CatchUp::Nothing => {}
-            CatchUp::Send { spec, from, revisions, through } => {
+            CatchUp::Send {
+                spec,
+                from,
+                revisions,
+                through,
+            } => {
                 if self.cancel_if_compacted(&spec, key, from).await? {
                     return Ok(());
                 }
@@ -231,7 +259,11 @@ impl Stream {
                     self.send_events(&spec, &revisions, through).await?;
                 }
             }
-            CatchUp::Read { spec, from, through } => {
+            CatchUp::Read {
+                spec,
+                from,
+                through,
+            } => {
                 self.read(&spec, key, from, through).await?;
             }
         }
@@ -244,7 +276,9 @@ impl Stream {
 
     async fn read(&mut self, spec: &Spec, key: u64, from: i64, through: i64) -> Result<(), Status> {
         let shared = Arc::clone(self.services.engine.shared());
-        let page = shared.page(spec.range.clone(), from, through, PAGE_BYTES).await?;
+        let page = shared
+            .page(spec.range.clone(), from, through, PAGE_BYTES)
+            .await?;
         // Looked at after reading: before, rows could still have gone missing.
         if self.cancel_if_compacted(spec, key, from).await? {
             return Ok(());
@@ -252,11 +286,20 @@ impl Stream {
         let changes: Vec<Change> = {
             let state = shared.state();
             let change = |logged: crate::store::Logged| {
-                let before = state.index.get(&logged.key, logged.version.mod_revision - 1);
-                let previous = before.map(|version| Previous { version: *version, value: None });
+                let before = state
+                    .index
+                    .get(&logged.key, logged.version.mod_revision - 1);
+                let previous = before.map(|version| Previous {
+                    version: *version,
+                    value: None,
+                });
                 Change::of(logged.key, &logged.version, logged.value, previous)
             };
-            page.writes.into_iter().map(change).filter(|change| spec.wants(change)).collect()
+            page.writes
+                .into_iter()
+                .map(change)
+                .filter(|change| spec.wants(change))
+                .collect()
         };
         if !changes.is_empty()
             && let Some(open) = self.watches.get_mut(&spec.id)
@@ -284,7 +327,9 @@ impl Stream {
         self.watches.remove(&spec.id);
         shared.hub.remove(key, false);
         self.measure();
-        self.answers.compacted(spec.id, shared.hub.revision(), compacted).await?;
+        self.answers
+            .compacted(spec.id, shared.hub.revision(), compacted)
+            .await?;
         Ok(true)
     }
 

@@ -29,7 +29,11 @@ impl Change {
     /// The change that a write made.
     pub fn of(key: Bytes, version: &Version, value: Bytes, previous: Option<Previous>) -> Self {
         let kv = crate::domain::query::key_value(key, version, value);
-        Self { kv, deleted: version.is_tombstone(), previous }
+        Self {
+            kv,
+            deleted: version.is_tombstone(),
+            previous,
+        }
     }
 
     /// The row of the value before, where it has to be read.
@@ -40,16 +44,31 @@ impl Change {
 
     /// As the wire shows it. `previous` is the value before, where asked for and known.
     pub fn event(&self, previous: Option<Bytes>) -> Event {
-        let kind = if self.deleted { EventType::Delete } else { EventType::Put };
-        let prev_kv = self.previous.as_ref().zip(previous).map(|(previous, value)| {
-            crate::domain::query::key_value(self.kv.key.clone(), &previous.version, value)
-        });
-        Event { r#type: kind.into(), kv: Some(self.kv.clone()), prev_kv }
+        let kind = if self.deleted {
+            EventType::Delete
+        } else {
+            EventType::Put
+        };
+        let prev_kv = self
+            .previous
+            .as_ref()
+            .zip(previous)
+            .map(|(previous, value)| {
+                crate::domain::query::key_value(self.kv.key.clone(), &previous.version, value)
+            });
+        Event {
+            r#type: kind.into(),
+            kv: Some(self.kv.clone()),
+            prev_kv,
+        }
     }
 
     /// About how much memory it holds.
     pub fn size(&self) -> usize {
-        let previous = self.previous.as_ref().and_then(|previous| previous.value.as_ref());
+        let previous = self
+            .previous
+            .as_ref()
+            .and_then(|previous| previous.value.as_ref());
         256 + self.kv.key.len() + self.kv.value.len() + previous.map_or(0, Bytes::len)
     }
 }
@@ -65,16 +84,24 @@ pub struct Committed {
 
 impl Committed {
     /// What a request wrote. `value` finds a value that is in memory.
-    pub fn of(
-        writes: &[Write],
-        mut value: impl FnMut(Row) -> Option<Bytes>,
-    ) -> Option<Self> {
+    pub fn of(writes: &[Write], mut value: impl FnMut(Row) -> Option<Bytes>) -> Option<Self> {
         let revision = writes.first()?.version.mod_revision;
         let change = |write: &Write| {
-            let previous = write.previous.map(|version| Previous { version, value: value(version.row) });
-            Change::of(write.key.clone(), &write.version, write.value.clone(), previous)
+            let previous = write.previous.map(|version| Previous {
+                version,
+                value: value(version.row),
+            });
+            Change::of(
+                write.key.clone(),
+                &write.version,
+                write.value.clone(),
+                previous,
+            )
         };
-        Some(Self { revision, changes: writes.iter().map(change).collect() })
+        Some(Self {
+            revision,
+            changes: writes.iter().map(change).collect(),
+        })
     }
 
     /// About how much memory it holds.

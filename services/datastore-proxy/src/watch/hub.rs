@@ -34,7 +34,11 @@ pub struct Spec {
 impl Spec {
     /// Whether it wants to hear of a change.
     pub fn wants(&self, change: &Change) -> bool {
-        let filtered = if change.deleted { self.no_delete } else { self.no_put };
+        let filtered = if change.deleted {
+            self.no_delete
+        } else {
+            self.no_put
+        };
         !filtered && self.range.contains(&change.kv.key)
     }
 }
@@ -92,7 +96,10 @@ struct Inner {
 impl Hub {
     /// A hub for a store at `revision`.
     pub fn new(revision: i64) -> Self {
-        Self(Mutex::new(Inner { revision, ..Inner::default() }))
+        Self(Mutex::new(Inner {
+            revision,
+            ..Inner::default()
+        }))
     }
 
     /// Tells everybody concerned of new revisions. Called in their order.
@@ -110,7 +117,10 @@ impl Hub {
         let key = inner.next_key;
         inner.next_key += 1;
         let revision = inner.revision;
-        outbox.push(Out::Created { id: spec.id, revision });
+        outbox.push(Out::Created {
+            id: spec.id,
+            revision,
+        });
         let next = if start == 0 { revision + 1 } else { start };
         let in_step = next > revision;
         if !in_step {
@@ -119,18 +129,31 @@ impl Hub {
         }
         inner.intervals.insert(spec.range.clone(), key);
         let outbox = Arc::clone(outbox);
-        inner.watches.insert(key, Watch { spec: Arc::new(spec), outbox, next, in_step });
+        inner.watches.insert(
+            key,
+            Watch {
+                spec: Arc::new(spec),
+                outbox,
+                next,
+                in_step,
+            },
+        );
         key
     }
 
     /// Ends a watch, and queues the answer to its client if there should be one.
     pub fn remove(&self, key: u64, answer: bool) {
         let mut inner = self.lock();
-        let Some(watch) = inner.watches.remove(&key) else { return };
+        let Some(watch) = inner.watches.remove(&key) else {
+            return;
+        };
         inner.intervals.remove(&watch.spec.range, key);
         inner.lagging -= usize::from(!watch.in_step);
         if answer {
-            watch.outbox.push(Out::Canceled { id: watch.spec.id, revision: inner.revision });
+            watch.outbox.push(Out::Canceled {
+                id: watch.spec.id,
+                revision: inner.revision,
+            });
         }
     }
 
@@ -148,7 +171,11 @@ impl Hub {
                 watch.in_step = true;
                 return CatchUp::Nothing;
             }
-            return CatchUp::Read { spec, from: watch.next, through: inner.revision };
+            return CatchUp::Read {
+                spec,
+                from: watch.next,
+                through: inner.revision,
+            };
         };
         let from = watch.next;
         let mut revisions = Vec::new();
@@ -166,7 +193,12 @@ impl Hub {
         }
         let through = watch.next - 1;
         inner.settle(key);
-        CatchUp::Send { spec, from, revisions, through }
+        CatchUp::Send {
+            spec,
+            from,
+            revisions,
+            through,
+        }
     }
 
     /// Records that a watch that lags has heard everything up to `through`.
@@ -194,7 +226,10 @@ impl Hub {
             any = true;
         }
         if any {
-            outbox.push(Out::Progress { id, revision: inner.revision });
+            outbox.push(Out::Progress {
+                id,
+                revision: inner.revision,
+            });
         }
         true
     }
@@ -231,16 +266,26 @@ impl Inner {
     }
 
     fn tell(&mut self, key: u64, committed: &Arc<Committed>, mut picked: Vec<usize>) {
-        let Some(watch) = self.watches.get_mut(&key) else { return };
+        let Some(watch) = self.watches.get_mut(&key) else {
+            return;
+        };
         if !watch.in_step || committed.revision < watch.next {
             return;
         }
-        picked.retain(|at| committed.changes.get(*at).is_some_and(|c| watch.spec.wants(c)));
+        picked.retain(|at| {
+            committed
+                .changes
+                .get(*at)
+                .is_some_and(|c| watch.spec.wants(c))
+        });
         if picked.is_empty() {
             return;
         }
         watch.next = committed.revision;
-        if watch.outbox.push_events(key, &watch.spec, committed, picked) {
+        if watch
+            .outbox
+            .push_events(key, &watch.spec, committed, picked)
+        {
             watch.next += 1;
         } else {
             watch.in_step = false;
@@ -250,7 +295,9 @@ impl Inner {
 
     /// Decides whether a watch that moved on is in step now, or has to go on reading.
     fn settle(&mut self, key: u64) {
-        let Some(watch) = self.watches.get_mut(&key).filter(|watch| !watch.in_step) else { return };
+        let Some(watch) = self.watches.get_mut(&key).filter(|watch| !watch.in_step) else {
+            return;
+        };
         if watch.next > self.revision {
             watch.in_step = true;
             self.lagging -= 1;
@@ -261,6 +308,10 @@ impl Inner {
 }
 
 fn pick(spec: &Spec, committed: &Committed) -> Vec<usize> {
-    let wanted = committed.changes.iter().enumerate().filter(|(_, change)| spec.wants(change));
+    let wanted = committed
+        .changes
+        .iter()
+        .enumerate()
+        .filter(|(_, change)| spec.wants(change));
     wanted.map(|(at, _)| at).collect()
 }

@@ -76,11 +76,15 @@ impl Outbox {
         committed: &Arc<Committed>,
         picked: Vec<usize>,
     ) -> bool {
-        let size: usize =
-            picked.iter().filter_map(|at| committed.changes.get(*at)).map(|c| c.size()).sum();
+        let size: usize = picked
+            .iter()
+            .filter_map(|at| committed.changes.get(*at))
+            .map(|c| c.size())
+            .sum();
         let mut queue = self.lock();
         // The first one always fits, however large.
-        let full = queue.out.len() >= MAX_ANSWERS || queue.bytes > 0 && queue.bytes + size > MAX_BYTES;
+        let full =
+            queue.out.len() >= MAX_ANSWERS || queue.bytes > 0 && queue.bytes + size > MAX_BYTES;
         if full {
             queue.lagging.push_back(key);
         } else {
@@ -106,7 +110,10 @@ impl Outbox {
     pub fn pop(&self) -> Option<Out> {
         let mut queue = self.lock();
         let out = queue.out.pop_front()?;
-        if let Out::Events { committed, picked, .. } = &out {
+        if let Out::Events {
+            committed, picked, ..
+        } = &out
+        {
             let changes = picked.iter().filter_map(|at| committed.changes.get(*at));
             queue.bytes -= changes.map(|change| change.size()).sum::<usize>();
         }

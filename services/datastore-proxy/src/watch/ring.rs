@@ -22,7 +22,9 @@ impl Ring {
         self.bytes += committed.size();
         self.revisions.push_back(committed);
         while self.bytes > MAX_BYTES || self.revisions.len() > MAX_REVISIONS {
-            let Some(oldest) = self.revisions.pop_front() else { return };
+            let Some(oldest) = self.revisions.pop_front() else {
+                return;
+            };
             self.bytes -= oldest.size();
         }
     }
@@ -43,13 +45,24 @@ mod tests {
     use bytes::Bytes;
 
     fn revision(revision: i64, size: usize) -> Arc<Committed> {
-        let change =
-            Change::of("k".into(), &Version::tombstone(1, revision), Bytes::from(vec![0; size]), None);
-        Arc::new(Committed { revision, changes: vec![change] })
+        let change = Change::of(
+            "k".into(),
+            &Version::tombstone(1, revision),
+            Bytes::from(vec![0; size]),
+            None,
+        );
+        Arc::new(Committed {
+            revision,
+            changes: vec![change],
+        })
     }
 
     fn since(ring: &Ring, from: i64) -> Option<Vec<i64>> {
-        Some(ring.since(from)?.map(|committed| committed.revision).collect())
+        Some(
+            ring.since(from)?
+                .map(|committed| committed.revision)
+                .collect(),
+        )
     }
 
     #[test]

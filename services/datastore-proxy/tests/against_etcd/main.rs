@@ -38,18 +38,36 @@ impl Etcd {
         let peer = format!("http://127.0.0.1:{}", free());
         let data = folder.path().display().to_string();
         let args = [
-            "--data-dir", &data, "--listen-client-urls", &url, "--advertise-client-urls", &url,
-            "--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer,
-            "--initial-cluster", &format!("default={peer}"), "--unsafe-no-fsync",
+            "--data-dir",
+            &data,
+            "--listen-client-urls",
+            &url,
+            "--advertise-client-urls",
+            &url,
+            "--listen-peer-urls",
+            &peer,
+            "--initial-advertise-peer-urls",
+            &peer,
+            "--initial-cluster",
+            &format!("default={peer}"),
+            "--unsafe-no-fsync",
         ];
         let process = Process::spawn(binary, &args, &[]).expect("etcd starts");
         let channel = tonic::transport::Channel::from_shared(url.clone()).expect("a URL");
         let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
         while let Err(error) = channel.connect().await {
-            assert!(tokio::time::Instant::now() < deadline, "{error}: {}", process.output());
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "{error}: {}",
+                process.output()
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        Self { url, _process: process, _folder: folder }
+        Self {
+            url,
+            _process: process,
+            _folder: folder,
+        }
     }
 }
 
@@ -59,14 +77,23 @@ async fn answers_what_etcd_answers() {
         println!("SKIP SEXTANT_ETCD names no etcd binary");
         return;
     };
-    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let number = |name| {
+        std::env::var(name)
+            .ok()
+            .map(|text| text.parse::<u64>().expect("a number"))
+    };
     let programs = number("SEXTANT_PROGRAMS").unwrap_or(PROGRAMS);
     let seeds = number("SEXTANT_SEED").map_or(0..programs, |seed| seed..seed + 1);
     for seed in seeds {
         let etcd = Etcd::start(binary.as_ref()).await;
         let (_folder, path) = support::store();
         let served = Served::start(&path).await;
-        compare(seed, Clients::connect(&etcd.url).await, served.clients().await).await;
+        compare(
+            seed,
+            Clients::connect(&etcd.url).await,
+            served.clients().await,
+        )
+        .await;
         served.stop().await;
     }
 }
@@ -100,9 +127,10 @@ async fn run(clients: &mut Clients, step: Step) -> Outcome {
         Step::Revoke(request) => {
             outcome(clients.lease.lease_revoke(request).await, Outcome::Revoke)
         }
-        Step::TimeToLive(request) => {
-            outcome(clients.lease.lease_time_to_live(request).await, Outcome::TimeToLive)
-        }
+        Step::TimeToLive(request) => outcome(
+            clients.lease.lease_time_to_live(request).await,
+            Outcome::TimeToLive,
+        ),
         Step::Watch(request) => outcome(watch_once(clients, request).await, Outcome::Watch),
     }
 }
@@ -132,8 +160,13 @@ async fn watch_once(
     request: pb::WatchCreateRequest,
 ) -> Result<tonic::Response<Vec<pb::WatchResponse>>, tonic::Status> {
     let (sender, requests) = tokio::sync::mpsc::channel(100);
-    let ask = |union| pb::WatchRequest { request_union: Some(union) };
-    sender.send(ask(RequestUnion::CreateRequest(request))).await.expect("room");
+    let ask = |union| pb::WatchRequest {
+        request_union: Some(union),
+    };
+    sender
+        .send(ask(RequestUnion::CreateRequest(request)))
+        .await
+        .expect("room");
     let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
     let mut answers = clients.watch.watch(requests).await?.into_inner();
     let mut found: Vec<pb::WatchResponse> = Vec::new();
@@ -169,10 +202,24 @@ async fn follow(clients: &mut Clients) -> tonic::Streaming<pb::WatchResponse> {
         ..pb::WatchCreateRequest::default()
     };
     let union = Some(RequestUnion::CreateRequest(create));
-    sender.send(pb::WatchRequest { request_union: union }).await.expect("room");
+    sender
+        .send(pb::WatchRequest {
+            request_union: union,
+        })
+        .await
+        .expect("room");
     let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
-    let mut answers = clients.watch.watch(requests).await.expect("a watch").into_inner();
-    let made = answers.message().await.expect("a watch").expect("an answer");
+    let mut answers = clients
+        .watch
+        .watch(requests)
+        .await
+        .expect("a watch")
+        .into_inner();
+    let made = answers
+        .message()
+        .await
+        .expect("a watch")
+        .expect("an answer");
     assert!(made.created && !made.canceled, "{made:?}");
     // The sender lives as long as the test, since the client's end must stay open.
     std::mem::forget(sender);
@@ -182,10 +229,18 @@ async fn follow(clients: &mut Clients) -> tonic::Streaming<pb::WatchResponse> {
 /// Everything that a watch was told up to revision `through`.
 async fn events(mut answers: tonic::Streaming<pb::WatchResponse>, through: i64) -> Vec<Event> {
     let mut found: Vec<Event> = Vec::new();
-    let reached = |event: &Event| event.kv.as_ref().is_some_and(|kv| kv.mod_revision >= through);
+    let reached = |event: &Event| {
+        event
+            .kv
+            .as_ref()
+            .is_some_and(|kv| kv.mod_revision >= through)
+    };
     while !found.last().is_some_and(reached) && through > 1 {
         let answer = tokio::time::timeout(Duration::from_secs(10), answers.message()).await;
-        let answer = answer.expect("events in time").expect("a watch").expect("more events");
+        let answer = answer
+            .expect("events in time")
+            .expect("a watch")
+            .expect("more events");
         assert!(!answer.canceled, "canceled: {answer:?}");
         found.extend(answer.events);
     }

@@ -20,10 +20,7 @@ pub enum Outcome {
     Watch(Vec<pb::WatchResponse>),
 }
 
-pub fn outcome<T>(
-    result: Result<tonic::Response<T>, Status>,
-    wrap: fn(T) -> Outcome,
-) -> Outcome {
+pub fn outcome<T>(result: Result<tonic::Response<T>, Status>, wrap: fn(T) -> Outcome) -> Outcome {
     match result {
         Ok(response) => normal(wrap(response.into_inner())),
         Err(status) => Outcome::Failed(status.code(), status.message().to_owned()),
@@ -40,7 +37,9 @@ impl Outcome {
             Self::Range(response) => &response.header,
             Self::Revoke(response) => &response.header,
             Self::Txn(response) => &response.header,
-            Self::Failed(..) | Self::Grant(_) | Self::TimeToLive(_) | Self::Watch(_) => return None,
+            Self::Failed(..) | Self::Grant(_) | Self::TimeToLive(_) | Self::Watch(_) => {
+                return None;
+            }
         };
         header.as_ref().map(|header| header.revision)
     }
@@ -78,7 +77,11 @@ fn header(header: &mut Option<pb::ResponseHeader>) {
 fn range(response: &mut pb::RangeResponse) {
     header(&mut response.header);
     // etcd 3.7 leaves the lease out of answers without values; earlier ones did not.
-    response.kvs.iter_mut().filter(|kv| kv.value.is_empty()).for_each(|kv| kv.lease = 0);
+    response
+        .kvs
+        .iter_mut()
+        .filter(|kv| kv.value.is_empty())
+        .for_each(|kv| kv.lease = 0);
 }
 
 fn txn(response: &mut pb::TxnResponse) {

@@ -30,13 +30,27 @@ pub struct Program {
     unbounded: bool,
 }
 
-const KEYS: [&[u8]; 9] = [b"a", b"a\0", b"ab", b"b", b"b\xff", b"c", b"\0", b"\xff", b"\xff\xff"];
+const KEYS: [&[u8]; 9] = [
+    b"a",
+    b"a\0",
+    b"ab",
+    b"b",
+    b"b\xff",
+    b"c",
+    b"\0",
+    b"\xff",
+    b"\xff\xff",
+];
 const VALUES: [&[u8]; 4] = [b"", b"1", b"22", b"\0\xff"];
 const LEASES: [i64; 3] = [11, 12, 13];
 
 impl Program {
     pub fn new(seed: u64) -> Self {
-        Self { rng: StdRng::seed_from_u64(seed), newest: 1, unbounded: seed % 2 == 0 }
+        Self {
+            rng: StdRng::seed_from_u64(seed),
+            newest: 1,
+            unbounded: seed % 2 == 0,
+        }
     }
 
     pub fn next(&mut self, newest: i64) -> Step {
@@ -48,8 +62,13 @@ impl Program {
             50..58 => Step::Delete(self.delete()),
             58..88 => Step::Txn(self.txn(2)),
             88..90 => Step::Compact(self.compaction()),
-            90..93 => Step::Grant(pb::LeaseGrantRequest { ttl: 600, id: self.pick(&LEASES) }),
-            93..95 => Step::Revoke(pb::LeaseRevokeRequest { id: self.pick(&LEASES) }),
+            90..93 => Step::Grant(pb::LeaseGrantRequest {
+                ttl: 600,
+                id: self.pick(&LEASES),
+            }),
+            93..95 => Step::Revoke(pb::LeaseRevokeRequest {
+                id: self.pick(&LEASES),
+            }),
             95..98 => {
                 let id = self.pick(&LEASES);
                 Step::TimeToLive(pb::LeaseTimeToLiveRequest { id, keys: true })
@@ -68,7 +87,11 @@ impl Program {
 
     /// Sometimes no key at all, which is refused.
     fn key(&mut self) -> bytes::Bytes {
-        if self.chance(2) { bytes::Bytes::new() } else { bytes::Bytes::from_static(self.pick(&KEYS)) }
+        if self.chance(2) {
+            bytes::Bytes::new()
+        } else {
+            bytes::Bytes::from_static(self.pick(&KEYS))
+        }
     }
 
     fn end(&mut self) -> bytes::Bytes {
@@ -89,14 +112,32 @@ impl Program {
     }
 
     fn range(&mut self) -> pb::RangeRequest {
-        let bound = |program: &mut Self| if program.chance(10) { program.revision() } else { 0 };
+        let bound = |program: &mut Self| {
+            if program.chance(10) {
+                program.revision()
+            } else {
+                0
+            }
+        };
         pb::RangeRequest {
             key: self.key(),
             range_end: self.end(),
-            limit: if self.chance(40) { self.rng.random_range(-1..5) } else { 0 },
+            limit: if self.chance(40) {
+                self.rng.random_range(-1..5)
+            } else {
+                0
+            },
             revision: if self.chance(40) { self.revision() } else { 0 },
-            sort_order: if self.chance(40) { self.rng.random_range(0..3) } else { 0 },
-            sort_target: if self.chance(40) { self.rng.random_range(0..6) } else { 0 },
+            sort_order: if self.chance(40) {
+                self.rng.random_range(0..3)
+            } else {
+                0
+            },
+            sort_target: if self.chance(40) {
+                self.rng.random_range(0..6)
+            } else {
+                0
+            },
             serializable: self.chance(10),
             keys_only: self.chance(15),
             count_only: self.chance(15),
@@ -114,7 +155,11 @@ impl Program {
         pb::RangeRequest {
             key: self.key(),
             range_end: self.end(),
-            limit: if self.chance(40) { self.rng.random_range(0..5) } else { 0 },
+            limit: if self.chance(40) {
+                self.rng.random_range(0..5)
+            } else {
+                0
+            },
             revision: if self.chance(40) { self.revision() } else { 0 },
             keys_only: self.chance(15),
             count_only: self.chance(15),
@@ -126,7 +171,11 @@ impl Program {
         pb::PutRequest {
             key: self.key(),
             value: bytes::Bytes::from_static(self.pick(&VALUES)),
-            lease: if self.chance(20) { self.pick(&LEASES) } else { 0 },
+            lease: if self.chance(20) {
+                self.pick(&LEASES)
+            } else {
+                0
+            },
             prev_kv: self.chance(30),
             ignore_value: self.chance(8),
             ignore_lease: self.chance(8),
@@ -136,13 +185,20 @@ impl Program {
     fn delete(&mut self) -> pb::DeleteRangeRequest {
         pb::DeleteRangeRequest {
             key: self.key(),
-            range_end: if self.chance(50) { self.end() } else { bytes::Bytes::new() },
+            range_end: if self.chance(50) {
+                self.end()
+            } else {
+                bytes::Bytes::new()
+            },
             prev_kv: self.chance(40),
         }
     }
 
     fn compaction(&mut self) -> pb::CompactionRequest {
-        pb::CompactionRequest { revision: self.revision(), physical: self.chance(50) }
+        pb::CompactionRequest {
+            revision: self.revision(),
+            physical: self.chance(50),
+        }
     }
 
     fn watch(&mut self) -> pb::WatchCreateRequest {
@@ -151,7 +207,11 @@ impl Program {
             range_end: self.end(),
             start_revision: self.rng.random_range(-1..=self.newest),
             watch_id: if self.chance(30) { 7 } else { 0 },
-            filters: if self.chance(20) { vec![self.rng.random_range(0..2)] } else { vec![] },
+            filters: if self.chance(20) {
+                vec![self.rng.random_range(0..2)]
+            } else {
+                vec![]
+            },
             prev_kv: self.chance(30),
             ..pb::WatchCreateRequest::default()
         }
@@ -164,7 +224,11 @@ impl Program {
         };
         let (success, failure) = (ops(self), ops(self));
         let count = self.rng.random_range(0..3);
-        pb::TxnRequest { compare: (0..count).map(|_| self.compare()).collect(), success, failure }
+        pb::TxnRequest {
+            compare: (0..count).map(|_| self.compare()).collect(),
+            success,
+            failure,
+        }
     }
 
     fn op(&mut self, depth: u32) -> pb::RequestOp {
@@ -199,15 +263,26 @@ impl Program {
             0 => (0, TargetUnion::Version(number)),
             1 => (1, TargetUnion::CreateRevision(number)),
             2 => (2, TargetUnion::ModRevision(number)),
-            3 => (3, TargetUnion::Value(bytes::Bytes::from_static(self.pick(&VALUES)))),
+            3 => (
+                3,
+                TargetUnion::Value(bytes::Bytes::from_static(self.pick(&VALUES))),
+            ),
             _ => (4, TargetUnion::Lease(self.pick(&[0, 11, 12]))),
         };
-        let union = if self.chance(5) { TargetUnion::Version(1) } else { union };
+        let union = if self.chance(5) {
+            TargetUnion::Version(1)
+        } else {
+            union
+        };
         pb::Compare {
             result: self.rng.random_range(0..4),
             target,
             key: self.key(),
-            range_end: if self.chance(30) { self.end() } else { bytes::Bytes::new() },
+            range_end: if self.chance(30) {
+                self.end()
+            } else {
+                bytes::Bytes::new()
+            },
             target_union: Some(union),
         }
     }

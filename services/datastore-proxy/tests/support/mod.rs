@@ -36,7 +36,12 @@ impl Served {
         let bound = Bound::bind(config, ctx.clone()).await.expect("it starts");
         let address = bound.address().expect("an address");
         let task = tokio::spawn(async move { bound.run().await.expect("it serves") });
-        Self { address, ctx, trigger, task }
+        Self {
+            address,
+            ctx,
+            trigger,
+            task,
+        }
     }
 
     /// Stops it and waits until the file is free again.
@@ -69,7 +74,9 @@ impl Clients {
     pub fn over(channel: Channel) -> Self {
         let kv = pb::kv_client::KvClient::new(channel.clone());
         Self {
-            kv: kv.max_decoding_message_size(usize::MAX).max_encoding_message_size(usize::MAX),
+            kv: kv
+                .max_decoding_message_size(usize::MAX)
+                .max_encoding_message_size(usize::MAX),
             watch: pb::watch_client::WatchClient::new(channel.clone())
                 .max_decoding_message_size(usize::MAX),
             lease: pb::lease_client::LeaseClient::new(channel.clone()),
@@ -78,13 +85,21 @@ impl Clients {
     }
 
     pub async fn put(&mut self, key: &str, value: &str) -> i64 {
-        let response = self.kv.put(put(key, value)).await.expect("put").into_inner();
+        let response = self
+            .kv
+            .put(put(key, value))
+            .await
+            .expect("put")
+            .into_inner();
         revision(response.header)
     }
 
     pub async fn get(&mut self, key: &str) -> Option<String> {
         let response = self.kv.range(get(key)).await.expect("range").into_inner();
-        response.kvs.first().map(|kv| String::from_utf8_lossy(&kv.value).into_owned())
+        response
+            .kvs
+            .first()
+            .map(|kv| String::from_utf8_lossy(&kv.value).into_owned())
     }
 }
 
@@ -97,7 +112,10 @@ pub fn put(key: &str, value: &str) -> pb::PutRequest {
 }
 
 pub fn get(key: &str) -> pb::RangeRequest {
-    pb::RangeRequest { key: key.to_owned().into(), ..pb::RangeRequest::default() }
+    pb::RangeRequest {
+        key: key.to_owned().into(),
+        ..pb::RangeRequest::default()
+    }
 }
 
 /// Every key that begins with `prefix`, whose last byte isn't 0xff.
@@ -118,7 +136,10 @@ pub fn prefix_end(prefix: &str) -> Vec<u8> {
 }
 
 pub fn delete(key: &str) -> pb::DeleteRangeRequest {
-    pb::DeleteRangeRequest { key: key.to_owned().into(), ..pb::DeleteRangeRequest::default() }
+    pb::DeleteRangeRequest {
+        key: key.to_owned().into(),
+        ..pb::DeleteRangeRequest::default()
+    }
 }
 
 pub fn revision(header: Option<pb::ResponseHeader>) -> i64 {

@@ -31,11 +31,19 @@ impl Answers {
     }
 
     pub(super) async fn created(&self, id: i64, revision: i64) -> Result<(), Status> {
-        self.send(pb::WatchResponse { created: true, ..self.answer(id, revision) }).await
+        self.send(pb::WatchResponse {
+            created: true,
+            ..self.answer(id, revision)
+        })
+        .await
     }
 
     pub(super) async fn canceled(&self, id: i64, revision: i64) -> Result<(), Status> {
-        self.send(pb::WatchResponse { canceled: true, ..self.answer(id, revision) }).await
+        self.send(pb::WatchResponse {
+            canceled: true,
+            ..self.answer(id, revision)
+        })
+        .await
     }
 
     pub(super) async fn progress(&self, id: i64, revision: i64) -> Result<(), Status> {
@@ -49,13 +57,24 @@ impl Answers {
         compact_revision: i64,
     ) -> Result<(), Status> {
         let answer = self.answer(id, revision);
-        self.send(pb::WatchResponse { canceled: true, compact_revision, ..answer }).await
+        self.send(pb::WatchResponse {
+            canceled: true,
+            compact_revision,
+            ..answer
+        })
+        .await
     }
 
     /// A watch that was not made.
     pub(super) async fn refused(&self, revision: i64, cancel_reason: String) -> Result<(), Status> {
         let answer = self.answer(super::NO_WATCH, revision);
-        self.send(pb::WatchResponse { created: true, canceled: true, cancel_reason, ..answer }).await
+        self.send(pb::WatchResponse {
+            created: true,
+            canceled: true,
+            cancel_reason,
+            ..answer
+        })
+        .await
     }
 
     /// Changes of whole revisions; the watch has heard everything up to `through` then.
@@ -66,8 +85,11 @@ impl Answers {
         through: i64,
     ) -> Result<(), Status> {
         let previous = self.previous(spec, changes).await?;
-        let events: Vec<Event> =
-            changes.iter().zip(previous).map(|(change, previous)| change.event(previous)).collect();
+        let events: Vec<Event> = changes
+            .iter()
+            .zip(previous)
+            .map(|(change, previous)| change.event(previous))
+            .collect();
         let answer = self.answer(spec.id, through);
         if !spec.fragment {
             return self.send(pb::WatchResponse { events, ..answer }).await;
@@ -75,7 +97,12 @@ impl Answers {
         let mut pieces = fragments(events).into_iter().peekable();
         while let Some(events) = pieces.next() {
             let fragment = pieces.peek().is_some();
-            self.send(pb::WatchResponse { events, fragment, ..answer.clone() }).await?;
+            self.send(pb::WatchResponse {
+                events,
+                fragment,
+                ..answer.clone()
+            })
+            .await?;
         }
         Ok(())
     }
@@ -89,8 +116,17 @@ impl Answers {
         if !spec.prev_kv {
             return Ok(vec![None; changes.len()]);
         }
-        let missing: Vec<_> = changes.iter().filter_map(|change| change.missing()).collect();
-        let mut read = self.services.engine.shared().values(&missing).await?.into_iter();
+        let missing: Vec<_> = changes
+            .iter()
+            .filter_map(|change| change.missing())
+            .collect();
+        let mut read = self
+            .services
+            .engine
+            .shared()
+            .values(&missing)
+            .await?
+            .into_iter();
         let value = |change: &&Change| {
             let previous = change.previous.as_ref()?;
             previous.value.clone().or_else(|| read.next().flatten())
@@ -100,11 +136,18 @@ impl Answers {
 
     fn answer(&self, watch_id: i64, revision: i64) -> pb::WatchResponse {
         let header = Some(self.services.header(revision));
-        pb::WatchResponse { header, watch_id, ..pb::WatchResponse::default() }
+        pb::WatchResponse {
+            header,
+            watch_id,
+            ..pb::WatchResponse::default()
+        }
     }
 
     async fn send(&self, answer: pb::WatchResponse) -> Result<(), Status> {
-        self.sender.send(Ok(answer)).await.map_err(|_| Status::cancelled("the client has gone"))
+        self.sender
+            .send(Ok(answer))
+            .await
+            .map_err(|_| Status::cancelled("the client has gone"))
     }
 }
 

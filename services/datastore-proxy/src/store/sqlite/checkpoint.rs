@@ -35,7 +35,11 @@ impl Checkpointer {
             .name("checkpoint".into())
             .spawn(move || run(&connection, &woken, &shared))
             .map_err(|error| failed("starting the checkpoint thread".into(), error))?;
-        Ok(Self { wake, pages, since: Cell::new(0) })
+        Ok(Self {
+            wake,
+            pages,
+            since: Cell::new(0),
+        })
     }
 
     /// Tells that about `bytes` were written; `true`: the log has become too long, see [`restart`].
@@ -68,5 +72,7 @@ pub(super) fn restart(connection: &Connection) {
 }
 
 fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<i64> {
-    connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(1))
+    connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+        row.get(1)
+    })
 }

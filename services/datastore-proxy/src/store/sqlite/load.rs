@@ -24,7 +24,11 @@ fn try_load(connection: &Connection) -> rusqlite::Result<Loaded> {
         state.revision = revision;
     }
     let id = |name| meta(connection, name).map(|id| id.unwrap_or_default().cast_unsigned());
-    Ok(Loaded { state, cluster_id: id("cluster_id")?, member_id: id("member_id")? })
+    Ok(Loaded {
+        state,
+        cluster_id: id("cluster_id")?,
+        member_id: id("member_id")?,
+    })
 }
 
 fn load_leases(connection: &Connection, state: &mut State) -> rusqlite::Result<()> {
@@ -80,14 +84,18 @@ fn add(state: &mut State, key: &Bytes, versions: &mut Vec<Version>) {
 
 fn last(connection: &Connection) -> rusqlite::Result<Option<(i64, i64)>> {
     connection
-        .query_row("SELECT id, revision FROM log ORDER BY id DESC LIMIT 1", [], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
+        .query_row(
+            "SELECT id, revision FROM log ORDER BY id DESC LIMIT 1",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
         .optional()
 }
 
 fn meta(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
     connection
-        .query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0))
+        .query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| {
+            row.get(0)
+        })
         .optional()
 }

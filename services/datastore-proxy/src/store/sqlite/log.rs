@@ -28,7 +28,12 @@ pub(super) struct SqliteLog {
 
 impl SqliteLog {
     pub(super) fn new(connection: Connection, claim: Claim, checkpoint: Checkpointer) -> Self {
-        Self { connection, claim, checkpoint, written: Cell::new(0) }
+        Self {
+            connection,
+            claim,
+            checkpoint,
+            written: Cell::new(0),
+        }
     }
 
     fn error(&self, doing: &str, error: &rusqlite::Error) -> StoreError {
@@ -73,7 +78,12 @@ impl SqliteLog {
 
     fn change_lease(&self, change: &LeaseChange) -> rusqlite::Result<()> {
         match change {
-            LeaseChange::Granted(Lease { id, ttl, deadline, owner }) => self
+            LeaseChange::Granted(Lease {
+                id,
+                ttl,
+                deadline,
+                owner,
+            }) => self
                 .connection
                 .prepare_cached(
                     "INSERT INTO lease (id, ttl, deadline, owner) VALUES (?1, ?2, ?3, ?4)",
@@ -116,16 +126,24 @@ impl Log for SqliteLog {
 
     fn append(&self, changes: &Changes) -> Result<(), StoreError> {
         let savepoint = || {
-            self.connection.prepare_cached("SAVEPOINT request")?.execute([])?;
+            self.connection
+                .prepare_cached("SAVEPOINT request")?
+                .execute([])?;
             if let Err(error) = self.try_append(changes) {
                 // Where SQLite has already undone the whole transaction there is no savepoint left.
                 if self.is_open() {
-                    self.connection.prepare_cached("ROLLBACK TO request")?.execute([])?;
-                    self.connection.prepare_cached("RELEASE request")?.execute([])?;
+                    self.connection
+                        .prepare_cached("ROLLBACK TO request")?
+                        .execute([])?;
+                    self.connection
+                        .prepare_cached("RELEASE request")?
+                        .execute([])?;
                 }
                 return Err(error);
             }
-            self.connection.prepare_cached("RELEASE request")?.execute([])
+            self.connection
+                .prepare_cached("RELEASE request")?
+                .execute([])
         };
         savepoint().map_err(|error| self.error("writing to", &error))?;
         // The page of the index that a write touches is written whole.
@@ -136,8 +154,11 @@ impl Log for SqliteLog {
 
     fn remove(&self, rows: &[Row]) -> Result<(), StoreError> {
         let remove = || {
-            let mut statement = self.connection.prepare_cached("DELETE FROM log WHERE id = ?1")?;
-            rows.iter().try_for_each(|row| statement.execute([row]).map(drop))
+            let mut statement = self
+                .connection
+                .prepare_cached("DELETE FROM log WHERE id = ?1")?;
+            rows.iter()
+                .try_for_each(|row| statement.execute([row]).map(drop))
         };
         remove().map_err(|error| self.error("compacting", &error))?;
         self.add_written(rows.len() * PAGE);
@@ -179,7 +200,9 @@ impl Log for SqliteLog {
             .prepare_cached("SELECT value FROM log WHERE id = ?1")
             .and_then(|mut statement| {
                 statement
-                    .query_row([row], |row| Ok(Bytes::copy_from_slice(row.get_ref(0)?.as_blob()?)))
+                    .query_row([row], |row| {
+                        Ok(Bytes::copy_from_slice(row.get_ref(0)?.as_blob()?))
+                    })
                     .optional()
             })
             .map_err(|error| self.error("reading", &error))
@@ -203,6 +226,9 @@ impl Log for SqliteLog {
     fn size(&self) -> Result<Size, StoreError> {
         let page = self.pragma("page_size")?;
         let (pages, free) = (self.pragma("page_count")?, self.pragma("freelist_count")?);
-        Ok(Size { total: page * pages, in_use: page * pages.saturating_sub(free) })
+        Ok(Size {
+            total: page * pages,
+            in_use: page * pages.saturating_sub(free),
+        })
     }
 }

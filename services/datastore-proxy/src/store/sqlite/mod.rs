@@ -1,7 +1,7 @@
 //! SQLite: one file, one writing connection, a few reading ones.
 
-mod checkpoint;
 mod check;
+mod checkpoint;
 mod load;
 mod log;
 mod reader;
@@ -38,7 +38,10 @@ impl Claim {
             .open(&lock_path)
             .map_err(|error| failed(format!("opening {}", lock_path.display()), error))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self {
+                path: path.to_owned(),
+                _lock: lock,
+            }),
             Err(TryLockError::WouldBlock) => Err(StoreError::Locked(path.to_owned())),
             Err(TryLockError::Error(error)) => {
                 Err(failed(format!("locking {}", lock_path.display()), error))
@@ -64,7 +67,11 @@ impl Claim {
         let reader = reader::Pool::open(&path, READERS)?;
         let checkpoint = checkpoint::Checkpointer::start(&path)?;
         let log = log::SqliteLog::new(connection, self, checkpoint);
-        Ok(Opened { loaded, log: Box::new(log), reader: Arc::new(reader) })
+        Ok(Opened {
+            loaded,
+            log: Box::new(log),
+            reader: Arc::new(reader),
+        })
     }
 }
 
@@ -76,8 +83,8 @@ fn sibling(path: &Path, suffix: &str) -> PathBuf {
 
 fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, StoreError> {
     let flags = mode | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection =
-        Connection::open_with_flags(path, flags).map_err(|error| describe(path, "opening", &error))?;
+    let connection = Connection::open_with_flags(path, flags)
+        .map_err(|error| describe(path, "opening", &error))?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(connection)
 }
@@ -106,5 +113,8 @@ fn corrupt(path: &Path, found: &str) -> StoreError {
 }
 
 fn failed(doing: String, found: impl std::fmt::Display) -> StoreError {
-    StoreError::Failed { doing, found: found.to_string() }
+    StoreError::Failed {
+        doing,
+        found: found.to_string(),
+    }
 }

@@ -26,7 +26,11 @@ impl Pool {
             Ok(connection)
         };
         let idle = (0..connections).map(|_| open()).collect::<Result<_, _>>()?;
-        Ok(Self { path: path.to_owned(), idle: Mutex::new(idle), returned: Condvar::new() })
+        Ok(Self {
+            path: path.to_owned(),
+            idle: Mutex::new(idle),
+            returned: Condvar::new(),
+        })
     }
 
     /// Runs `read` in one transaction, so that all of it sees the same state.
@@ -38,7 +42,12 @@ impl Pool {
         let connection = loop {
             match idle.pop() {
                 Some(connection) => break connection,
-                None => idle = self.returned.wait(idle).unwrap_or_else(PoisonError::into_inner),
+                None => {
+                    idle = self
+                        .returned
+                        .wait(idle)
+                        .unwrap_or_else(PoisonError::into_inner)
+                }
             }
         };
         drop(idle);
@@ -46,7 +55,10 @@ impl Pool {
             let transaction = connection.unchecked_transaction()?;
             read(&transaction)
         })();
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        self.idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(connection);
         self.returned.notify_one();
         result.map_err(|error| describe(&self.path, "reading", &error))
     }
@@ -55,8 +67,7 @@ impl Pool {
 impl Reader for Pool {
     fn values(&self, rows: &[Row]) -> Result<Vec<Option<Bytes>>, StoreError> {
         self.with(|connection| {
-            let mut statement =
-                connection.prepare_cached("SELECT value FROM log WHERE id = ?1")?;
+            let mut statement = connection.prepare_cached("SELECT value FROM log WHERE id = ?1")?;
             rows.iter()
                 .map(|row| {
                     let value = |row: &rusqlite::Row<'_>| {
@@ -89,12 +100,15 @@ fn first_row(connection: &Connection, revision: i64) -> rusqlite::Result<Row> {
         .prepare_cached("SELECT id, revision FROM log WHERE id >= ?1 ORDER BY id LIMIT 1")?;
     let mut low: Row = 0;
     let mut high: Row =
-        connection.query_row("SELECT coalesce(max(id), 0) + 1 FROM log", [], |row| row.get(0))?;
+        connection.query_row("SELECT coalesce(max(id), 0) + 1 FROM log", [], |row| {
+            row.get(0)
+        })?;
     // Rows below `low` are too old, `high` and later ones are not.
     while low < high {
         let middle = low + (high - low) / 2;
-        let found: Option<(Row, i64)> =
-            at.query_row([middle], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        let found: Option<(Row, i64)> = at
+            .query_row([middle], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
         match found {
             Some((id, found)) if found < revision => low = Row::max(id, middle) + 1,
             _ => high = middle,
@@ -115,7 +129,10 @@ fn page(
          WHERE id >= ?1 ORDER BY id",
     )?;
     let mut rows = statement.query([first])?;
-    let mut page = Page { writes: Vec::new(), through };
+    let mut page = Page {
+        writes: Vec::new(),
+        through,
+    };
     let mut size = 0;
     let mut last = 0;
     while let Some(row) = rows.next()? {
@@ -144,7 +161,11 @@ fn page(
             version: row.get(4)?,
             lease: row.get(5)?,
         };
-        page.writes.push(Logged { key, version, value });
+        page.writes.push(Logged {
+            key,
+            version,
+            value,
+        });
     }
     Ok(page)
 }

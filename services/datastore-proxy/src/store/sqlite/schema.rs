@@ -40,7 +40,10 @@ pub(super) fn prepare(connection: &Connection, path: &Path) -> Result<(), StoreE
     };
     let is_new = number("schema_version")? == 0;
     if !is_new && number("application_id")? != APPLICATION_ID {
-        return Err(corrupt(path, "it is a database, but not of datastore-proxy"));
+        return Err(corrupt(
+            path,
+            "it is a database, but not of datastore-proxy",
+        ));
     }
     if !is_new && number("user_version")? != VERSION {
         let found = format!(
@@ -60,7 +63,9 @@ pub(super) fn prepare(connection: &Connection, path: &Path) -> Result<(), StoreE
         PRAGMA cache_size = -4096;
         PRAGMA busy_timeout = 5000;
     ";
-    connection.execute_batch(settings).map_err(|error| describe(path, "setting up", &error))?;
+    connection
+        .execute_batch(settings)
+        .map_err(|error| describe(path, "setting up", &error))?;
     if is_new {
         create(connection).map_err(|error| describe(path, "creating the tables of", &error))?;
     }

@@ -12,12 +12,26 @@ fn open(path: &Path) -> Opened {
 }
 
 fn put(row: Row, revision: i64, key: &'static str, size: usize) -> Write {
-    let version = Version { row, mod_revision: revision, create_revision: revision, version: 1, lease: 0 };
-    Write { key: key.into(), version, value: Bytes::from(vec![b'x'; size]), previous: None }
+    let version = Version {
+        row,
+        mod_revision: revision,
+        create_revision: revision,
+        version: 1,
+        lease: 0,
+    };
+    Write {
+        key: key.into(),
+        version,
+        value: Bytes::from(vec![b'x'; size]),
+        previous: None,
+    }
 }
 
 fn changes(writes: Vec<Write>) -> Changes {
-    Changes { writes, ..Changes::default() }
+    Changes {
+        writes,
+        ..Changes::default()
+    }
 }
 
 fn commit(log: &dyn Log, all: &[Changes]) {
@@ -36,15 +50,29 @@ fn file() -> (tempfile::TempDir, PathBuf) {
 fn gives_back_what_was_committed() {
     let (_folder, path) = file();
     let opened = open(&path);
-    let lease = Lease { id: 7, ttl: 60, deadline: 1234, owner: "me".into() };
+    let lease = Lease {
+        id: 7,
+        ttl: 60,
+        deadline: 1234,
+        owner: "me".into(),
+    };
     let leases = vec![
         LeaseChange::Granted(lease.clone()),
-        LeaseChange::Granted(Lease { id: 8, ..lease.clone() }),
-        LeaseChange::Renewed { id: 7, deadline: 5678 },
+        LeaseChange::Granted(Lease {
+            id: 8,
+            ..lease.clone()
+        }),
+        LeaseChange::Renewed {
+            id: 7,
+            deadline: 5678,
+        },
         LeaseChange::Revoked { id: 8 },
     ];
     let leased = Write {
-        version: Version { lease: 7, ..put(2, 3, "b", 5).version },
+        version: Version {
+            lease: 7,
+            ..put(2, 3, "b", 5).version
+        },
         ..put(2, 3, "b", 5)
     };
     let gone = Write {
@@ -54,7 +82,11 @@ fn gives_back_what_was_committed() {
     };
     let all = [
         changes(vec![put(1, 2, "a", 5)]),
-        Changes { leases, compacted: Some(2), ..Changes::default() },
+        Changes {
+            leases,
+            compacted: Some(2),
+            ..Changes::default()
+        },
         changes(vec![leased]),
         changes(vec![gone]),
     ];
@@ -78,7 +110,10 @@ fn what_was_not_committed_is_gone() {
     let (_folder, path) = file();
     let opened = open(&path);
     opened.log.begin().unwrap();
-    opened.log.append(&changes(vec![put(1, 2, "a", 5)])).unwrap();
+    opened
+        .log
+        .append(&changes(vec![put(1, 2, "a", 5)]))
+        .unwrap();
     drop(opened);
     assert!(open(&path).loaded.state.index.is_empty());
 }
@@ -91,29 +126,40 @@ fn a_request_that_fails_takes_nothing_with_it() {
     log.begin().unwrap();
     log.append(&changes(vec![put(1, 2, "a", 5)])).unwrap();
     // The second row is taken.
-    log.append(&changes(vec![put(2, 3, "b", 5), put(1, 3, "c", 5)])).unwrap_err();
+    log.append(&changes(vec![put(2, 3, "b", 5), put(1, 3, "c", 5)]))
+        .unwrap_err();
     assert!(log.is_open());
     log.append(&changes(vec![put(2, 3, "d", 5)])).unwrap();
     log.commit().unwrap();
     drop(opened);
     let index = open(&path).loaded.state.index;
-    let keys: Vec<_> = index.iter(&KeyRange::all(), 9).map(|(key, _)| key.clone()).collect();
+    let keys: Vec<_> = index
+        .iter(&KeyRange::all(), 9)
+        .map(|(key, _)| key.clone())
+        .collect();
     assert_eq!(keys, ["a", "d"]);
 }
 
 #[test]
 fn a_full_disk_is_told_and_recovered_from() {
     let (_folder, path) = file();
-    let connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)
-        .unwrap();
+    let connection = connect(
+        &path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+    )
+    .unwrap();
     schema::prepare(&connection, &path).unwrap();
-    connection.execute_batch("PRAGMA max_page_count = 40").unwrap();
+    connection
+        .execute_batch("PRAGMA max_page_count = 40")
+        .unwrap();
     let claim = Claim::new(&path).unwrap();
     let checkpoint = checkpoint::Checkpointer::start(&path).unwrap();
     let log = SqliteLog::new(connection, claim, checkpoint);
     commit(&log, &[changes(vec![put(1, 2, "a", 5)])]);
     log.begin().unwrap();
-    let error = log.append(&changes(vec![put(2, 3, "b", 1 << 20)])).unwrap_err();
+    let error = log
+        .append(&changes(vec![put(2, 3, "b", 1 << 20)]))
+        .unwrap_err();
     assert_eq!(error, StoreError::NoSpace(path.clone()));
     log.rollback().unwrap();
     assert_eq!(log.last_row().unwrap(), 1);
@@ -126,7 +172,10 @@ fn one_process_at_a_time() {
     let (_folder, path) = file();
     let opened = open(&path);
     let error = Claim::new(&path).unwrap_err();
-    assert!(error.to_string().contains("held by another process"), "{error}");
+    assert!(
+        error.to_string().contains("held by another process"),
+        "{error}"
+    );
     drop(opened);
     open(&path);
 }
@@ -141,9 +190,15 @@ fn a_file_that_is_no_store_is_left_alone() {
     assert_eq!(std::fs::read(&path).unwrap(), vec![0x42; 8192]);
 
     std::fs::remove_file(&path).unwrap();
-    Connection::open(&path).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("CREATE TABLE t (x)")
+        .unwrap();
     let error = Claim::new(&path).unwrap().open().err().unwrap();
-    assert!(error.to_string().contains("not of datastore-proxy"), "{error}");
+    assert!(
+        error.to_string().contains("not of datastore-proxy"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -153,7 +208,10 @@ fn a_damaged_store_is_noticed() {
     let writes = (1..200).map(|row| put(row, row + 1, "k", 2000)).collect();
     commit(opened.log.as_ref(), &[changes(writes)]);
     drop(opened);
-    Connection::open(&path).unwrap().execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
+        .unwrap();
     let mut bytes = std::fs::read(&path).unwrap();
     let half = bytes.len() / 2;
     bytes[half..half + 40_000].fill(0xa5);
@@ -178,15 +236,26 @@ fn pages_are_of_whole_revisions() {
     }
     commit(opened.log.as_ref(), &all);
     // Gaps, as compactions leave them.
-    commit_removal(opened.log.as_ref(), &(1..row).filter(|r| r % 7 == 1).collect::<Vec<_>>());
+    commit_removal(
+        opened.log.as_ref(),
+        &(1..row).filter(|r| r % 7 == 1).collect::<Vec<_>>(),
+    );
     let range = KeyRange::parse("b".into(), "\0".into());
     let mut from = 5;
     let mut found = Vec::new();
     while from <= 30 {
         let page = opened.reader.page(&range, from, 30, 3000).unwrap();
         assert!(page.through >= from, "it moves on");
-        assert!(page.writes.iter().all(|w| (from..=page.through).contains(&w.version.mod_revision)));
-        found.extend(page.writes.into_iter().map(|w| (w.version.mod_revision, w.key)));
+        assert!(
+            page.writes
+                .iter()
+                .all(|w| (from..=page.through).contains(&w.version.mod_revision))
+        );
+        found.extend(
+            page.writes
+                .into_iter()
+                .map(|w| (w.version.mod_revision, w.key)),
+        );
         from = page.through + 1;
     }
     let expected: Vec<(i64, Bytes)> = all
@@ -210,7 +279,10 @@ fn removed_rows_give_their_space_back() {
     let (_folder, path) = file();
     let opened = open(&path);
     let rows: Vec<Row> = (1..4000).collect();
-    let writes = rows.iter().map(|row| put(*row, *row + 1, "k", 3000)).collect();
+    let writes = rows
+        .iter()
+        .map(|row| put(*row, *row + 1, "k", 3000))
+        .collect();
     commit(opened.log.as_ref(), &[changes(writes)]);
     let before = opened.log.size().unwrap();
     commit_removal(opened.log.as_ref(), &rows[..3900]);
