@@ -80,7 +80,6 @@ impl Bound {
             return Err(Error::NotLoopback(config.listen).into());
         }
         let Endpoint::Sqlite(path) = config.endpoint()?;
-        let listener = net::bind(config.listen).await?;
         let ready = ctx.readiness.task("datastore");
         let claim = claim(path, &ready).await?;
         ready.waiting("opening the database");
@@ -90,6 +89,8 @@ impl Bound {
         } else {
             Some(tls(&config, &ctx).await?)
         };
+        // Only now: whoever dials a process that can't serve yet should be refused and try another.
+        let listener = net::bind(config.listen).await?;
         Self::with_store(&config, &ctx, opened, listener, tls, ready)
     }
 

@@ -1,5 +1,13 @@
 //! The pure core against a model that keeps a whole map of keys per revision: random batches of random requests,
 //! some of which fail to be stored, and compactions in between.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests may stop at the first surprise"
+)]
 
 use bytes::Bytes;
 use datastore_proxy::domain::authz::Caller;

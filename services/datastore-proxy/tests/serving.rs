@@ -1,4 +1,12 @@
 //! Over plaintext on loopback: sizes, restarts, leases, the lock.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests may stop at the first surprise"
+)]
 
 mod support;
 

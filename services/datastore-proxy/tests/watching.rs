@@ -1,4 +1,12 @@
 //! Watches: nothing lost, nothing twice, whole revisions, progress never ahead.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests may stop at the first surprise"
+)]
 
 mod support;
 

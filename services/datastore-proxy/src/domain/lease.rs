@@ -125,6 +125,18 @@ impl Leases {
         }
     }
 
+    /// Shortens what lasts longer than it was granted for: the clock was set back since.
+    pub fn clamp(&mut self, now: i64) {
+        let late = |lease: &Lease| lease.deadline > Lease::deadline(lease.ttl, now);
+        let late: Vec<Lease> = self.iter().filter(|lease| late(lease)).cloned().collect();
+        for Lease { id, ttl, .. } in late {
+            self.apply(&LeaseChange::Renewed {
+                id,
+                deadline: Lease::deadline(ttl, now),
+            });
+        }
+    }
+
     /// Moves `key` from one lease to another; 0 is none.
     pub fn attach(&mut self, key: &Bytes, from: i64, to: i64) {
         if from == to {
@@ -166,6 +178,19 @@ mod tests {
         leases.apply(&LeaseChange::Revoked { id: 3 });
         assert_eq!(leases.expired(300, 10), [1]);
         assert_eq!(leases.iter().map(|l| l.id).collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_gives_nobody_more_than_was_granted() {
+        let mut leases = Leases::default();
+        [lease(1, 300), lease(2, 100_000)]
+            .iter()
+            .for_each(|c| leases.apply(c));
+        leases.clamp(1000);
+        assert_eq!(
+            leases.iter().map(|l| l.deadline).collect::<Vec<_>>(),
+            [300, 6000]
+        );
     }
 
     #[test]

@@ -37,10 +37,12 @@ pub struct Shared {
 impl Shared {
     pub(super) fn new(loaded: Loaded, reader: Arc<dyn Reader>, metrics: Metrics) -> Self {
         let Loaded {
-            state,
+            mut state,
             cluster_id,
             member_id,
         } = loaded;
+        let clock = Clock::new();
+        state.leases.clamp(clock.now());
         Self {
             hub: Hub::new(state.revision),
             state: RwLock::new(state),
@@ -49,7 +51,7 @@ impl Shared {
             cache: Cache::new(CACHE_BYTES),
             reader,
             metrics,
-            clock: Clock::new(),
+            clock,
             cluster_id,
             member_id,
         }

@@ -62,20 +62,29 @@ impl Kv {
 
     /// A transaction that only reads needs no writer, if all its reads are of one revision.
     async fn read(&self, txn: &Txn) -> Result<TxnAnswer, Fault> {
-        let revision = self.0.engine.shared().state().revision;
+        loop {
+            let revision = self.0.engine.shared().state().revision;
+            match self.read_at(txn, revision).await {
+                // A compaction has overtaken it: there is a newer revision to read.
+                Err(Fault::Compacted) if self.0.engine.shared().state().compacted > revision => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn read_at(&self, txn: &Txn, revision: i64) -> Result<TxnAnswer, Fault> {
         let mut answers = Vec::with_capacity(txn.success.len());
         for op in &txn.success {
-            if let Op::Range(query) = op {
-                let mut query = query.clone();
-                if query.revision <= 0 {
-                    query.revision = revision;
-                } else if query.revision > revision {
-                    return Err(Fault::FutureRevision);
-                }
-                let mut answer = self.0.engine.range(&query, true).await?;
-                answer.revision = revision;
-                answers.push(Answer::Range(answer));
+            let Op::Range(query) = op else { continue };
+            let mut query = query.clone();
+            if query.revision <= 0 {
+                query.revision = revision;
+            } else if query.revision > revision {
+                return Err(Fault::FutureRevision);
             }
+            let mut answer = self.0.engine.range(&query, true).await?;
+            answer.revision = revision;
+            answers.push(Answer::Range(answer));
         }
         Ok(TxnAnswer {
             revision,

@@ -3,6 +3,14 @@
 //!
 //! `SEXTANT_ETCD` names the etcd binary; without it the test is skipped. `SEXTANT_SEED` repeats one program,
 //! `SEXTANT_PROGRAMS` runs more of them.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests may stop at the first surprise"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;

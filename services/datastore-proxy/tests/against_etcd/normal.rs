@@ -6,7 +6,6 @@ use tonic::Status;
 
 /// What came of a step.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "a few of them in a test")]
 pub enum Outcome {
     Compact(pb::CompactionResponse),
     Delete(pb::DeleteRangeResponse),

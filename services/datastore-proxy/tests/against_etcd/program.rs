@@ -7,7 +7,6 @@ use sextant_proto::etcd::etcdserverpb::compare::TargetUnion;
 use sextant_proto::etcd::etcdserverpb::request_op::Request;
 
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a few of them in a test")]
 pub enum Step {
     Compact(pb::CompactionRequest),
     Delete(pb::DeleteRangeRequest),
@@ -49,7 +48,7 @@ impl Program {
         Self {
             rng: StdRng::seed_from_u64(seed),
             newest: 1,
-            unbounded: seed % 2 == 0,
+            unbounded: seed.is_multiple_of(2),
         }
     }
 

@@ -1,5 +1,5 @@
 //! What the tests share: a datastore-proxy in process, and clients of it.
-#![allow(dead_code, missing_docs, unreachable_pub)]
+#![allow(dead_code, reason = "each test takes what it needs")]
 
 use datastore_proxy::app::Bound;
 use datastore_proxy::config::Config;
