@@ -1,18 +1,22 @@
 //! Moves what the write-ahead log holds into the database file, beside the writer instead of in its way.
 
-use super::{StoreError, connect, describe, failed};
+use super::{StoreError, connect, describe, failed, schema};
 use rusqlite::{Connection, OpenFlags};
 use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
 /// A checkpoint is begun after about so many bytes.
 const EVERY: usize = 4 << 20;
 /// With so many pages in the log (32 MiB) the writer itself starts it afresh: steady writes otherwise leave no
 /// gap in which a checkpoint could finish.
 const RESTART_PAGES: i64 = 8192;
+
+/// How long a restart waits for readers that still need the old log.
+const RESTART_PATIENCE: Duration = Duration::from_millis(20);
 
 /// The checkpointing thread, as the writer sees it. It ends with the writer.
 pub(super) struct Checkpointer {
@@ -64,9 +68,14 @@ fn run(connection: &Connection, woken: &Receiver<()>, pages: &AtomicI64) {
     }
 }
 
-/// Copies the rest and starts the log afresh. Blocks the writer, but little is left to copy.
+/// Copies the rest and starts the log afresh. Holds the writer up, but little is left to copy, and readers are
+/// waited for only briefly.
 pub(super) fn restart(connection: &Connection) {
-    if let Err(error) = checkpoint(connection, "RESTART") {
+    let restarted = connection
+        .busy_timeout(RESTART_PATIENCE)
+        .and_then(|()| checkpoint(connection, "RESTART"));
+    let restored = connection.busy_timeout(schema::PATIENCE);
+    if let Err(error) = restarted.and(restored) {
         tracing::warn!(%error, "the write-ahead log could not be restarted; it is tried again");
     }
 }

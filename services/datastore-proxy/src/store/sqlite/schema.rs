@@ -3,11 +3,15 @@
 use super::{StoreError, corrupt, describe};
 use rusqlite::Connection;
 use std::path::Path;
+use std::time::Duration;
 
 /// "SXDS": tells our files from others.
 const APPLICATION_ID: i32 = 0x5358_4453;
 /// Raised by one with each change of the tables.
 const VERSION: i32 = 1;
+
+/// How long to wait for somebody else's lock, such as that of a person with `sqlite3`.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// `log_key` holds everything but the values, so that the index in memory is loaded without touching them. Rows
 /// are numbered in the order of their revisions, so a revision is found in the log by bisection.
@@ -52,6 +56,9 @@ pub(super) fn prepare(connection: &Connection, path: &Path) -> Result<(), StoreE
         );
         return Err(corrupt(path, &found));
     }
+    connection
+        .busy_timeout(PATIENCE)
+        .map_err(|error| describe(path, "setting up", &error))?;
     // An acknowledged write survives a power cut: FULL syncs the log at every commit. Checkpoints are made
     // elsewhere, see `checkpoint`.
     let settings = "
@@ -61,7 +68,6 @@ pub(super) fn prepare(connection: &Connection, path: &Path) -> Result<(), StoreE
         PRAGMA wal_autocheckpoint = 0;
         PRAGMA journal_size_limit = 67108864;
         PRAGMA cache_size = -4096;
-        PRAGMA busy_timeout = 5000;
     ";
     connection
         .execute_batch(settings)
