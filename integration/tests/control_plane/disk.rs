@@ -23,8 +23,19 @@ fn files(plane: &Plane) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     fs::read_dir(folder)?.map(read).collect()
 }
 
-fn put_back(files: &BTreeMap<PathBuf, Vec<u8>>) -> Result<()> {
-    for (path, bytes) in files {
+/// Moves everything from SQLite's log to the file.
+fn checkpoint(database: &Path) -> Result<()> {
+    let connection = rusqlite::Connection::open(database)?;
+    let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+    Ok(connection.query_row(checkpoint, [], |_| Ok(()))?)
+}
+
+/// The folder as it was: a log left by a failed start could cover the next damage.
+fn put_back(plane: &Plane, good: &BTreeMap<PathBuf, Vec<u8>>) -> Result<()> {
+    for path in files(plane)?.keys() {
+        fs::remove_file(path)?;
+    }
+    for (path, bytes) in good {
         fs::write(path, bytes)?;
     }
     Ok(())
@@ -34,10 +45,9 @@ pub async fn a_corrupt_file_is_left_alone() -> Result<()> {
     let mut plane = Plane::ready().await?;
     let token = plane.token().await?;
     plane.stop(Part::DatastoreProxy).await?;
+    // As long as the log has a page, damage of the file doesn't matter.
+    checkpoint(&plane.database())?;
     let good = files(&plane)?;
-    for (p, b) in &good {
-        println!("{} {}", p.display(), b.len());
-    }
     let database = plane.database();
     let bytes = good.get(&database).context("there is no database")?;
     let overwritten = |from: usize, to: usize| {
@@ -52,9 +62,8 @@ pub async fn a_corrupt_file_is_left_alone() -> Result<()> {
         ("half of it", bytes[..bytes.len() / 2].to_vec()),
     ];
     for (what, damaged) in damages {
-        put_back(&good)?;
+        put_back(&plane, &good)?;
         fs::write(&database, &damaged)?;
-        println!("damaging {what}");
         plane.start(Part::DatastoreProxy)?;
         let (status, output) = plane.ended(Part::DatastoreProxy).await?;
         ensure!(!status.success(), "{what}: it ended with {status}");
@@ -68,7 +77,7 @@ pub async fn a_corrupt_file_is_left_alone() -> Result<()> {
         );
     }
     plane.waits_for(Part::Supervisor, &["datastore"]).await?;
-    put_back(&good)?;
+    put_back(&plane, &good)?;
     plane.start(Part::DatastoreProxy)?;
     plane.all_ready().await?;
     still_there(&mut plane.admin().await?, &token.id).await

@@ -14,7 +14,7 @@ use sextant_proto::supervisor::{CreateTokenRequest, CreateTokenResponse};
 use sextant_testkit::{Process, eventually};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -419,13 +419,20 @@ pub fn called(name: &str) -> Result<tokio::process::Command> {
 }
 
 /// libfaketime, where Debian has it.
-pub const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+fn faketime() -> Option<PathBuf> {
+    let folders = ["x86_64-linux-gnu", "aarch64-linux-gnu"];
+    let library = |folder| format!("/usr/lib/{folder}/faketime/libfaketimeMT.so.1").into();
+    folders
+        .into_iter()
+        .map(library)
+        .find(|path: &PathBuf| path.exists())
+}
 
 /// Lets a process see another time of day; its timers run as always.
 pub fn shift_clock(command: &mut tokio::process::Command, offset: Option<&str>) {
-    if let Some(offset) = offset {
+    if let Some((offset, library)) = offset.zip(faketime()) {
         command
-            .env("LD_PRELOAD", FAKETIME)
+            .env("LD_PRELOAD", library)
             .env("FAKETIME", offset)
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
     }
@@ -433,9 +440,9 @@ pub fn shift_clock(command: &mut tokio::process::Command, offset: Option<&str>) 
 
 /// Why cases with another time of day can't run here.
 pub fn no_faketime() -> bool {
-    let missing = !Path::new(FAKETIME).exists();
+    let missing = faketime().is_none();
     if missing {
-        println!("SKIP {FAKETIME} isn't there: install Debian's package faketime");
+        println!("SKIP libfaketime isn't there: install Debian's package faketime");
     }
     missing
 }
