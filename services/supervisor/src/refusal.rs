@@ -68,8 +68,12 @@ codes! {
     TokenUnknown = "token_unknown", FORBIDDEN, PermissionDenied;
     /// The token has no use left.
     TokenUsedUp = "token_used_up", FORBIDDEN, PermissionDenied;
+    /// The body is longer than any request's.
+    TooLarge = "too_large", PAYLOAD_TOO_LARGE, InvalidArgument;
     /// Too many attempts.
     TooManyRequests = "too_many_requests", TOO_MANY_REQUESTS, ResourceExhausted;
+    /// The body doesn't arrive in time.
+    TooSlow = "too_slow", REQUEST_TIMEOUT, DeadlineExceeded;
     /// A part that is needed doesn't answer; the same request later may succeed.
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, Unavailable;
 }
@@ -119,11 +123,11 @@ impl Refusal {
             ("token_malformed", _) | (_, Code::InvalidArgument) => RefusalCode::TokenMalformed,
             ("token_scope", _) => RefusalCode::TokenOutOfScope,
             ("token_revoked", _) => RefusalCode::TokenRevoked,
+            ("token_used_up", _) => RefusalCode::TokenUsedUp,
             ("token_unknown", _)
             | (_, Code::NotFound | Code::Unauthenticated | Code::PermissionDenied) => {
                 RefusalCode::TokenUnknown
             }
-            ("token_used_up", _) => RefusalCode::TokenUsedUp,
             (_, Code::ResourceExhausted) => RefusalCode::TooManyRequests,
             _ => {
                 return Self::new(

@@ -11,8 +11,8 @@ use crate::session::Hub;
 use crate::store::Datastore;
 use crate::store::mirror::State as Kept;
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Extension, Request, State};
+use axum::body::{Body, Bytes, HttpBody as _, to_bytes};
+use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderMap, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
@@ -31,7 +31,9 @@ use tokio::sync::{Semaphore, watch};
 const BODY: usize = 64 * 1024;
 /// Requests at one time.
 const CONCURRENCY: usize = 64;
-/// Longest time for one request, its body included.
+/// Longest time for a body to arrive. Short, since whoever dawdles takes one of the few places meanwhile.
+const BODY_DEADLINE: Duration = Duration::from_secs(5);
+/// Longest time for the answer to a request that is there.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// What the join API works with. Cheap to clone.
@@ -84,7 +86,6 @@ pub fn router(api: JoinApi) -> Router {
         .route("/v1/rejoin/nonce", get(nonce))
         .route("/v1/rejoin", post(rejoin))
         .route("/v1/enroll", post(enroll))
-        .layer(DefaultBodyLimit::max(BODY))
         .layer(middleware::from_fn_with_state(bounds, bounded))
         .with_state(api)
 }
@@ -109,10 +110,35 @@ async fn bounded(
     let Ok(_slot) = bounds.slots.try_acquire() else {
         return busy("too many requests at this time: try again in some seconds");
     };
+    let request = match received(request).await {
+        Ok(request) => request,
+        Err(refusal) => return refusal.into_response(),
+    };
     match tokio::time::timeout(DEADLINE, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Refusal::new(RefusalCode::Unavailable, "no answer within 30 s: try again")
             .into_response(),
+    }
+}
+
+/// The request with all of its body.
+async fn received(request: Request) -> Result<Request, Refusal> {
+    let too_large = || {
+        let message = format!("the body is longer than {BODY} bytes");
+        Refusal::new(RefusalCode::TooLarge, message)
+    };
+    let (parts, body) = request.into_parts();
+    if body.size_hint().lower() > BODY as u64 {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(BODY_DEADLINE, to_bytes(body, BODY)).await {
+        Ok(Ok(body)) => Ok(Request::from_parts(parts, Body::from(body))),
+        // Or the caller hung up, and hears nothing any more.
+        Ok(Err(_)) => Err(too_large()),
+        Err(_) => Err(Refusal::new(
+            RefusalCode::TooSlow,
+            format!("the body didn't arrive within {BODY_DEADLINE:?}: try again"),
+        )),
     }
 }
 
