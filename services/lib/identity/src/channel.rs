@@ -130,7 +130,7 @@ fn unavailable(address: &str, error: tonic::transport::Error) -> Status {
     let mut cause: Option<&dyn std::error::Error> = Some(&error);
     let mut last = String::new();
     while let Some(error) = cause {
-        let text = error.to_string();
+        let text = tls::explain_text(error.to_string());
         // tonic's wrappers say nothing that the causes don't say better.
         if text != "transport error" && !last.contains(&text) {
             if !last.is_empty() {
@@ -145,7 +145,8 @@ fn unavailable(address: &str, error: tonic::transport::Error) -> Status {
         story.push_str("the connection failed");
     }
     let code = match Status::from_error(Box::new(error)).code() {
-        Code::Unknown => Code::Unavailable,
+        // The peer closed the connection; nobody here gave the call up.
+        Code::Cancelled | Code::Unknown => Code::Unavailable,
         code => code,
     };
     Status::new(code, story)

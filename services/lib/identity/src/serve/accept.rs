@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::task::TaskTracker;
 
@@ -125,13 +125,15 @@ impl Shared {
         address: SocketAddr,
     ) -> std::io::Result<(TlsStream<TcpStream>, Caller)> {
         stream.set_nodelay(true)?;
+        // Who says nothing takes nobody's turn.
+        let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
         let _turn = self
             .handshakes
             .acquire()
             .await
             .map_err(std::io::Error::other)?;
         let config = Arc::clone(&self.tls.borrow());
-        let stream = TlsAcceptor::from(config).accept(stream).await?;
+        let stream = hello.into_stream(config).await?;
         let caller = caller(&stream, address).map_err(std::io::Error::other)?;
         Ok((stream, caller))
     }

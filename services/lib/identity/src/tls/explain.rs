@@ -50,6 +50,20 @@ pub(crate) fn explain(
     }
 }
 
+/// The same for an error of which only the text is left. In TLS 1.3 the peer judges our certificate when the
+/// handshake is over for us, and HTTP/2 keeps no more than the text of what it then reads.
+pub(crate) fn explain_text(text: String) -> String {
+    let alerts = [
+        AlertDescription::CertificateExpired,
+        AlertDescription::CertificateRequired,
+    ];
+    let told = alerts.map(Error::AlertReceived);
+    match told.into_iter().find(|error| error.to_string() == text) {
+        Some(error) => explain(&std::io::Error::other(error), None),
+        None => text,
+    }
+}
+
 /// A time as people and logs read it.
 pub(crate) fn utc(time: SystemTime) -> String {
     OffsetDateTime::from(time)

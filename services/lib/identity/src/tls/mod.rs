@@ -3,7 +3,7 @@
 mod explain;
 mod verify;
 
-pub(crate) use explain::{explain, utc};
+pub(crate) use explain::{explain, explain_text, utc};
 pub(crate) use verify::{Wanted, identity_of};
 
 use crate::error::Error;
