@@ -17,7 +17,7 @@ pub struct Options {
 
 /// Runs the suite; the runners' own closing lines say what passed.
 pub fn task(options: &Options) -> Result<()> {
-    let mut stages = Stages::new(if options.quick { 7 } else { 9 });
+    let mut stages = Stages::new(if options.quick { 8 } else { 10 });
     stages.run("check prerequisites", prerequisites::ensure_for_tests)?;
     stages.run("check formatting", || cargo(&["fmt", "--all", "--check"]))?;
     stages.run("check lints", || {
@@ -43,6 +43,16 @@ pub fn task(options: &Options) -> Result<()> {
     })?;
     // The tests have just built the programs that the page is made of.
     stages.run("check docs/configuration.md", docs::check)?;
+    stages.run("control plane tests", || {
+        let selection = [
+            "--package",
+            "sextant-integration",
+            "--lib",
+            "--test",
+            "control_plane",
+        ];
+        run_tests(&selection, &[])
+    })?;
     if options.quick {
         return Ok(());
     }
@@ -53,7 +63,10 @@ pub fn task(options: &Options) -> Result<()> {
         Ok(())
     })?;
     stages.run("cluster tests", || {
-        run_tests(&["--package", "sextant-integration"], &[])
+        run_tests(
+            &["--package", "sextant-integration", "--test", "cluster"],
+            &[],
+        )
     })?;
     eprintln!("\n{}", stages.summary());
     Ok(())
