@@ -10,6 +10,7 @@ use std::process::Command;
 
 /// How to build images.
 #[derive(clap::Args, Clone)]
+#[group(id = "images")]
 pub struct Options {
     /// Cargo profile of our programs: `image`, or `dev` for quick turns
     #[arg(long, default_value = "image")]
