@@ -7,14 +7,15 @@ use serde::{Deserialize, Serialize};
 use sextant_identity::NodeName;
 use sextant_kit::config::{Common, HasCommon};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 /// Everything the agent can be told. The rest comes from the supervisor when the node joins.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Settings that every part has.
+    /// Settings that every part has. The admin port is on loopback: pods and the node's neighbours have no business
+    /// there.
     pub common: Common,
     /// The node's name, a DNS-1123 subdomain. Needed: it is never taken from the container.
     pub name: String,
@@ -57,6 +58,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         let common = Common {
+            admin_listen: (Ipv4Addr::LOCALHOST, 9090).into(),
             drain_seconds: 3,
             ..Common::default()
         };
@@ -186,6 +188,12 @@ mod tests {
             ..Config::default()
         };
         assert!(wrong.check().unwrap_err().to_string().contains("DNS-1123"));
+    }
+
+    #[test]
+    fn the_admin_port_stays_on_the_node() {
+        let listen = Config::default().common.admin_listen;
+        assert_eq!(listen.to_string(), "127.0.0.1:9090");
     }
 
     #[test]
