@@ -8,12 +8,9 @@ use crate::domain::version::Row;
 use crate::store::{Log, Size};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension};
-use std::cell::Cell;
 
 /// Pages given back per call of [`Log::shrink`]: about a millisecond.
 const SHRINK_PAGES: u32 = 64;
-/// Bytes of a page.
-const PAGE: usize = 4096;
 /// Free pages that are kept for the writes to come.
 const SPARE_PAGES: u64 = 1024;
 
@@ -22,8 +19,6 @@ pub(super) struct SqliteLog {
     connection: Connection,
     claim: Claim,
     checkpoint: Checkpointer,
-    /// About what the open transaction adds to the write-ahead log.
-    written: Cell<usize>,
 }
 
 impl SqliteLog {
@@ -32,7 +27,6 @@ impl SqliteLog {
             connection,
             claim,
             checkpoint,
-            written: Cell::new(0),
         }
     }
 
@@ -101,10 +95,6 @@ impl SqliteLog {
         Ok(())
     }
 
-    fn add_written(&self, bytes: usize) {
-        self.written.set(self.written.get() + bytes);
-    }
-
     fn pragma(&self, name: &str) -> Result<u64, StoreError> {
         self.connection
             .prepare_cached(&format!("PRAGMA {name}"))
@@ -116,7 +106,6 @@ impl SqliteLog {
 
 impl Log for SqliteLog {
     fn begin(&self) -> Result<(), StoreError> {
-        self.written.set(0);
         self.connection
             .prepare_cached("BEGIN IMMEDIATE")
             .and_then(|mut statement| statement.execute([]))
@@ -146,9 +135,6 @@ impl Log for SqliteLog {
                 .execute([])
         };
         savepoint().map_err(|error| self.error("writing to", &error))?;
-        // The page of the index that a write touches is written whole.
-        let size = |write: &Write| PAGE + write.key.len() + write.value.len();
-        self.add_written(changes.writes.iter().map(size).sum());
         Ok(())
     }
 
@@ -161,7 +147,6 @@ impl Log for SqliteLog {
                 .try_for_each(|row| statement.execute([row]).map(drop))
         };
         remove().map_err(|error| self.error("compacting", &error))?;
-        self.add_written(rows.len() * PAGE);
         Ok(())
     }
 
@@ -170,9 +155,7 @@ impl Log for SqliteLog {
             .prepare_cached("COMMIT")
             .and_then(|mut statement| statement.execute([]))
             .map_err(|error| self.error("committing to", &error))?;
-        if self.checkpoint.written(self.written.get()) {
-            super::checkpoint::restart(&self.connection);
-        }
+        self.checkpoint.committed(&self.connection);
         Ok(())
     }
 
@@ -217,9 +200,7 @@ impl Log for SqliteLog {
         self.connection
             .execute_batch(&format!("PRAGMA incremental_vacuum({SHRINK_PAGES})"))
             .map_err(|error| self.error("shrinking", &error))?;
-        if self.checkpoint.written(SHRINK_PAGES as usize * 2 * PAGE) {
-            super::checkpoint::restart(&self.connection);
-        }
+        self.checkpoint.committed(&self.connection);
         Ok(free > keep + u64::from(SHRINK_PAGES))
     }
 

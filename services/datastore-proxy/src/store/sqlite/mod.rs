@@ -60,12 +60,12 @@ impl Claim {
             .mode(0o600)
             .open(&path)
             .map_err(|error| failed(format!("opening {}", path.display()), error))?;
-        let connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let mut connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         schema::prepare(&connection, &path)?;
         check::quickly(&connection, &path)?;
         let loaded = load::load(&connection, &path)?;
         let reader = reader::Pool::open(&path, READERS)?;
-        let checkpoint = checkpoint::Checkpointer::start(&path)?;
+        let checkpoint = checkpoint::Checkpointer::start(&mut connection, &path)?;
         let log = log::SqliteLog::new(connection, self, checkpoint);
         Ok(Opened {
             loaded,

@@ -143,7 +143,7 @@ fn a_request_that_fails_takes_nothing_with_it() {
 #[test]
 fn a_full_disk_is_told_and_recovered_from() {
     let (_folder, path) = file();
-    let connection = connect(
+    let mut connection = connect(
         &path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
     )
@@ -153,7 +153,7 @@ fn a_full_disk_is_told_and_recovered_from() {
         .execute_batch("PRAGMA max_page_count = 40")
         .unwrap();
     let claim = Claim::new(&path).unwrap();
-    let checkpoint = checkpoint::Checkpointer::start(&path).unwrap();
+    let checkpoint = checkpoint::Checkpointer::start(&mut connection, &path).unwrap();
     let log = SqliteLog::new(connection, claim, checkpoint);
     commit(&log, &[changes(vec![put(1, 2, "a", 5)])]);
     log.begin().unwrap();
@@ -291,4 +291,20 @@ fn removed_rows_give_their_space_back() {
     assert!(after.total < before.total / 2, "{before:?} {after:?}");
     assert_eq!(opened.reader.values(&[1, 3999]).unwrap()[0], None);
     assert!(opened.reader.values(&[3999]).unwrap()[0].is_some());
+}
+
+#[test]
+fn the_write_ahead_log_is_bounded() {
+    let (folder, path) = file();
+    let opened = open(&path);
+    for row in 1..3000 {
+        commit(
+            opened.log.as_ref(),
+            &[changes(vec![put(row, row + 1, "k", 20_000)])],
+        );
+    }
+    let size = std::fs::metadata(folder.path().join("state.db-wal"))
+        .unwrap()
+        .len();
+    assert!(size < 48 << 20, "{size} bytes");
 }
