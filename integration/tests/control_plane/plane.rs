@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitStatus;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -25,10 +26,14 @@ use tokio::net::TcpStream;
 /// Longest time for anything that ought to happen by itself, on a busy machine.
 pub const SOON: Duration = Duration::from_secs(30);
 
-/// Below the range from which the system gives ports of its own accord.
+/// Ports are taken below the range from which the system gives them of its own accord, in blocks: whoever listens on
+/// the first port of a block has the others.
 const FIRST_PORT: u16 = 18_000;
 const LAST_PORT: u16 = 32_000;
-static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
+const BLOCK: u16 = 1000;
+/// Our block, kept until the program ends.
+static OURS: OnceLock<TcpListener> = OnceLock::new();
+static NEXT_PORT: AtomicU16 = AtomicU16::new(1);
 
 /// Identities that enrol by token here: everybody but cert-authority, which has no need to.
 const ENROLLING: [&str; 8] = [
@@ -391,20 +396,28 @@ impl Ports {
     }
 }
 
-/// A port that nobody listens on and that the system gives to nobody.
+/// A port of our block that nobody listens on.
 fn free_port() -> Result<u16> {
-    let span = LAST_PORT - FIRST_PORT;
-    // Two runs at a time begin at different places.
-    let start = u16::try_from(std::process::id() % u32::from(span))?;
-    for _ in 0..span {
+    let taken = || {
+        (FIRST_PORT..LAST_PORT)
+            .step_by(BLOCK.into())
+            .find_map(|first| TcpListener::bind(loopback(first)).ok())
+    };
+    if OURS.get().is_none()
+        && let Some(block) = taken()
+    {
+        // Of two threads that come here at once one wins, and the other's block is given back.
+        let _ = OURS.set(block);
+    }
+    let ours = OURS.get().context("every block of ports is taken")?;
+    let first = ours.local_addr()?.port();
+    loop {
         let step = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
-        let offset = (u32::from(start) + u32::from(step)) % u32::from(span);
-        let port = FIRST_PORT + u16::try_from(offset)?;
-        if TcpListener::bind(loopback(port)).is_ok() {
-            return Ok(port);
+        ensure!(step < BLOCK, "all ports from {first} on were used");
+        if TcpListener::bind(loopback(first + step)).is_ok() {
+            return Ok(first + step);
         }
     }
-    bail!("no free port from {FIRST_PORT} to {LAST_PORT}")
 }
 
 fn loopback(port: u16) -> SocketAddr {
