@@ -53,10 +53,10 @@ fn serve(socket: &Path) -> mpsc::Receiver<EnsurePodRequest> {
 }
 
 /// Runs the plugin; returns whether it succeeded and what it printed.
-async fn add(pod: &str, socket: &Path, required: bool) -> (bool, Value) {
+async fn add(pod: &str, socket: &Path) -> (bool, Value) {
     let input = json!({
         "cniVersion": "1.0.0", "name": "sextant", "type": "sextant-policy",
-        "required": required, "socket": socket,
+        "socket": socket,
         "prevResult": result(),
     });
     let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_node-agent"))
@@ -89,10 +89,10 @@ async fn a_pod_waits_until_its_policy_is_in_force() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("netpol.sock");
     // Before the controller runs for the first time nothing can be asked: its own pod must start.
-    assert_eq!(add("early", &socket, true).await, (true, result()));
+    assert_eq!(add("early", &socket).await, (true, result()));
 
     let mut questions = serve(&socket);
-    assert_eq!(add("web", &socket, true).await, (true, result()));
+    assert_eq!(add("web", &socket).await, (true, result()));
     let question = questions.recv().await.unwrap();
     assert_eq!(
         (question.name.as_str(), question.uid.as_str()),
@@ -100,7 +100,7 @@ async fn a_pod_waits_until_its_policy_is_in_force() {
     );
     assert_eq!(question.addresses, ["10.244.1.7"]);
 
-    let (succeeded, failure) = add("refused", &socket, true).await;
+    let (succeeded, failure) = add("refused", &socket).await;
     assert!(!succeeded);
     assert_eq!(failure["code"], 11);
     let message = failure["msg"].as_str().unwrap();
@@ -111,12 +111,11 @@ async fn a_pod_waits_until_its_policy_is_in_force() {
 }
 
 #[tokio::test]
-async fn without_policy_nobody_is_asked_and_a_dead_controller_keeps_the_pod_closed() {
+async fn a_dead_controller_keeps_the_pod_closed() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("netpol.sock");
     drop(UnixListener::bind(&socket).unwrap());
-    assert_eq!(add("web", &socket, false).await, (true, result()));
-    let (succeeded, failure) = add("web", &socket, true).await;
+    let (succeeded, failure) = add("web", &socket).await;
     assert!(!succeeded);
     assert!(
         failure["msg"].as_str().unwrap().contains("refused"),

@@ -96,7 +96,7 @@ impl Call {
         let Some(pod) = self.pod(previous) else {
             return Ok(Verdict::Answer(answer));
         };
-        if configuration["required"] != true || socket.is_empty() {
+        if socket.is_empty() {
             return Ok(Verdict::Answer(answer));
         }
         Ok(Verdict::Ensure {
@@ -143,10 +143,10 @@ mod tests {
         }
     }
 
-    fn input(required: bool) -> Value {
+    fn input(socket: &str) -> Value {
         json!({
             "cniVersion": "1.0.0", "name": "sextant", "type": "sextant-policy",
-            "required": required, "socket": "/s",
+            "socket": socket,
             "prevResult": { "cniVersion": "1.0.0", "ips": [{ "address": "10.244.1.7/24" }], "routes": [] },
         })
     }
@@ -157,7 +157,7 @@ mod tests {
             socket,
             pod,
             answer,
-        } = call("ADD", input(true)).decide().unwrap()
+        } = call("ADD", input("/s")).decide().unwrap()
         else {
             panic!("no question");
         };
@@ -167,19 +167,19 @@ mod tests {
             ("default", "web", "u1")
         );
         assert_eq!(pod.addresses, ["10.244.1.7"]);
-        assert_eq!(answer, input(true)["prevResult"]);
+        assert_eq!(answer, input("/s")["prevResult"]);
     }
 
     #[test]
-    fn without_policy_the_result_is_passed_on() {
-        let answer = input(false)["prevResult"].clone();
+    fn without_a_socket_or_a_pod_the_result_is_passed_on() {
+        let answer = input("")["prevResult"].clone();
         assert_eq!(
-            call("ADD", input(false)).decide(),
+            call("ADD", input("")).decide(),
             Ok(Verdict::Answer(answer.clone()))
         );
         let bare = Call {
             arguments: String::new(),
-            ..call("ADD", input(true))
+            ..call("ADD", input("/s"))
         };
         assert_eq!(bare.decide(), Ok(Verdict::Answer(answer)));
     }
@@ -195,7 +195,7 @@ mod tests {
         assert_eq!(answer["supportedVersions"], json!(VERSIONS));
         for command in ["DEL", "CHECK", "STATUS", "GC"] {
             assert_eq!(
-                call(command, input(true)).decide(),
+                call(command, input("/s")).decide(),
                 Ok(Verdict::Done),
                 "{command}"
             );

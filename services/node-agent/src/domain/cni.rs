@@ -26,34 +26,29 @@ pub struct PodNetwork {
 impl PodNetwork {
     /// The `.conflist`: every pod is a routed /32, host ports by nftables, and last the policy hook.
     pub fn conflist(&self) -> Value {
-        json!({
-            "cniVersion": "1.0.0",
-            "name": NETWORK,
-            "plugins": [
-                {
-                    "type": "ptp",
-                    "mtu": self.mtu,
-                    // The agent's own table masquerades: this one would do so between the cluster's pods too.
-                    "ipMasq": false,
-                    "ipam": {
-                        "type": "host-local",
-                        "dataDir": self.leases,
-                        "ranges": [[{ "subnet": self.pod_cidr.to_string() }]],
-                        "routes": [{ "dst": "0.0.0.0/0" }],
-                    },
+        let mut plugins = vec![
+            json!({
+                "type": "ptp",
+                "mtu": self.mtu,
+                // The agent's own table masquerades: this one would do so between the cluster's pods too.
+                "ipMasq": false,
+                "ipam": {
+                    "type": "host-local",
+                    "dataDir": self.leases,
+                    "ranges": [[{ "subnet": self.pod_cidr.to_string() }]],
+                    "routes": [{ "dst": "0.0.0.0/0" }],
                 },
-                {
-                    "type": "portmap",
-                    "backend": "nftables",
-                    "capabilities": { "portMappings": true },
-                },
-                {
-                    "type": "sextant-policy",
-                    "required": self.network_policy,
-                    "socket": self.policy_socket,
-                },
-            ],
-        })
+            }),
+            json!({
+                "type": "portmap",
+                "backend": "nftables",
+                "capabilities": { "portMappings": true },
+            }),
+        ];
+        if self.network_policy {
+            plugins.push(json!({ "type": "sextant-policy", "socket": self.policy_socket }));
+        }
+        json!({ "cniVersion": "1.0.0", "name": NETWORK, "plugins": plugins })
     }
 }
 
@@ -62,8 +57,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_three_plugins_with_the_own_network() {
-        let network = PodNetwork {
+    fn lists_three_plugins_with_the_own_network_and_without_policy_two() {
+        let mut network = PodNetwork {
             pod_cidr: "10.244.3.0/24".parse().unwrap(),
             mtu: 1450,
             network_policy: true,
@@ -85,6 +80,9 @@ mod tests {
         assert_eq!(list["plugins"][0]["mtu"], 1450);
         assert_eq!(list["plugins"][0]["ipMasq"], false);
         assert_eq!(list["plugins"][1]["backend"], "nftables");
-        assert_eq!(list["plugins"][2]["required"], true);
+        assert_eq!(list["plugins"][2]["socket"], network.policy_socket);
+        network.network_policy = false;
+        let types = &network.conflist()["plugins"];
+        assert_eq!(types.as_array().map(Vec::len), Some(2), "{types}");
     }
 }

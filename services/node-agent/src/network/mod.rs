@@ -2,6 +2,8 @@
 
 mod address;
 mod netlink;
+mod nft;
+mod policy;
 mod reconcile;
 mod table;
 mod vxlan;

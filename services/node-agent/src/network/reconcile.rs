@@ -1,7 +1,8 @@
 //! Brings the kernel to what the configuration asks, on each change and every half minute.
 
+use super::nft::Nft;
 use super::table::{Rules, Table};
-use super::{Netlink, VxlanDevice};
+use super::{Netlink, VxlanDevice, policy};
 use crate::config::{Config, text};
 use crate::domain::cni::{PodNetwork, VXLAN_OVERHEAD};
 use crate::domain::overlay::{Entries, Mac, vtep_address};
@@ -35,6 +36,7 @@ pub struct Network {
     config: Arc<Config>,
     vtep_mac: Mac,
     netlink: Netlink,
+    nft: Nft,
     table: Table,
     supervisors: BTreeSet<SocketAddrV4>,
 }
@@ -46,7 +48,8 @@ impl Network {
             config,
             vtep_mac,
             netlink: Netlink::open()?,
-            table: Table::new(),
+            nft: Nft::new(),
+            table: Table::default(),
             supervisors: BTreeSet::new(),
         })
     }
@@ -114,7 +117,10 @@ impl Network {
             cluster,
             supervisors,
         };
-        self.table.ensure(&rules).await?;
+        self.table.ensure(&self.nft, &rules).await?;
+        if !settings.network_policy {
+            policy::remove(&self.nft, &self.config.policy_socket).await?;
+        }
         // Last: the runtime calls the node's network ready once this file is there.
         self.conflist(settings, pods, mtu)
     }

@@ -1,18 +1,13 @@
 //! The node's own packet table: pods leave the cluster under the node's address, among each other they keep their
 //! own, and they don't reach the supervisors.
 
+use super::nft::Nft;
 use crate::error::Error;
 use ipnet::Ipv4Net;
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
-use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
 
-const TABLE: &str = "sextant-node";
-const DEADLINE: Duration = Duration::from_secs(10);
+const TABLE: &str = "inet sextant-node";
 
 /// What the table depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,9 +25,9 @@ impl Rules {
     fn render(&self) -> String {
         let Self { pods, cluster, .. } = self;
         format!(
-            "table inet {TABLE}\n\
-             delete table inet {TABLE}\n\
-             table inet {TABLE} {{\n\
+            "table {TABLE}\n\
+             delete table {TABLE}\n\
+             table {TABLE} {{\n\
              \tchain forward {{\n\
              \t\ttype filter hook forward priority filter; policy accept;\n\
              {}\
@@ -64,67 +59,21 @@ impl Rules {
 }
 
 /// Keeps the table as it should be.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Table {
-    nft: PathBuf,
     applied: Option<String>,
 }
 
 impl Table {
-    pub(super) fn new() -> Self {
-        let found = ["/usr/sbin/nft", "/usr/bin/nft", "/sbin/nft"]
-            .iter()
-            .find(|p| Path::new(p).exists());
-        Self {
-            nft: found.unwrap_or(&"nft").into(),
-            applied: None,
-        }
-    }
-
     /// Writes the table if it changed or if somebody removed it.
-    pub(super) async fn ensure(&mut self, rules: &Rules) -> Result<(), Error> {
+    pub(super) async fn ensure(&mut self, nft: &Nft, rules: &Rules) -> Result<(), Error> {
         let wanted = rules.render();
-        if self.applied.as_deref() == Some(wanted.as_str()) && self.is_there().await {
+        if self.applied.as_deref() == Some(wanted.as_str()) && nft.has(TABLE).await {
             return Ok(());
         }
-        self.run(&["-f", "-"], &wanted).await?;
+        nft.apply(&wanted).await?;
         self.applied = Some(wanted);
         Ok(())
-    }
-
-    async fn is_there(&self) -> bool {
-        self.run(&["list", "chain", "inet", TABLE, "postrouting"], "")
-            .await
-            .is_ok()
-    }
-
-    async fn run(&self, arguments: &[&str], input: &str) -> Result<(), Error> {
-        let failed =
-            |reason: String| Error::network(format!("nft {}", arguments.join(" ")), reason);
-        let mut child = Command::new(&self.nft)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|e| failed(e.to_string()))?;
-        if let Some(mut stdin) = child.stdin.take() {
-            stdin
-                .write_all(input.as_bytes())
-                .await
-                .map_err(|e| failed(e.to_string()))?;
-        }
-        let output = tokio::time::timeout(DEADLINE, child.wait_with_output())
-            .await
-            .map_err(|_| failed("not done within 10 s".into()))?
-            .map_err(|e| failed(e.to_string()))?;
-        if output.status.success() {
-            return Ok(());
-        }
-        Err(failed(
-            String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        ))
     }
 }
 
