@@ -67,6 +67,9 @@ pub async fn taken_ports_are_named() -> Result<()> {
             ensure!(!status.success(), "{} ended well", part.name());
             let named = output.contains(&format!("can't listen on {address}"));
             ensure!(named && output.contains("free the port"), "{output}");
+            // In the log and on stderr, with its cause once in each.
+            let causes = output.matches("Address already in use").count();
+            ensure!(causes == 2, "the cause is told {causes} times: {output}");
             drop(taken);
         }
         if part == Part::CertAuthority {

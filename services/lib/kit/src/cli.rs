@@ -127,7 +127,7 @@ where
         let telemetry = telemetry::init(name, &common)?;
         let result = serve(name, &common, config, run).await;
         if let Err(error) = &result {
-            tracing::error!(error = format!("{error:#}"), "{name} ends");
+            tracing::error!(error = story(error), "{name} ends");
         }
         telemetry.shutdown().await;
         result
@@ -136,7 +136,7 @@ where
     runtime.shutdown_timeout(Duration::from_millis(100));
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&format_args!("{error:#}")),
+        Err(error) => fail(&story(&error)),
     }
 }
 
@@ -251,6 +251,21 @@ fn command<S: Service>(extra: &[Command]) -> clap::Command {
         )
         .subcommands(extra.iter().map(|command| command.clap.clone()))
         .args(S::flags().iter().map(Flag::arg))
+}
+
+/// An error with its causes, each told once: many texts hold their cause already.
+fn story(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .skip(1)
+        .fold(error.to_string(), |story, cause| {
+            let cause = cause.to_string();
+            if story.contains(&cause) {
+                story
+            } else {
+                format!("{story}: {cause}")
+            }
+        })
 }
 
 fn fail(error: &dyn std::fmt::Display) -> ExitCode {
