@@ -1,10 +1,16 @@
 //! A control plane on loopback: configuration, processes and identities.
 
+mod ports;
+mod program;
+mod settings;
+
+pub use program::{called, no_faketime, shift_clock};
+
+use self::ports::{Ports, loopback};
 use crate::node::Member;
 use crate::part::Part;
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
-use serde_json::{Value, json};
 use sextant_identity::pin::PinnedClient;
 use sextant_identity::{Channel, EnrollConfig, Identity, KeyPair, Mesh, Peer, ServiceName};
 use sextant_kit::{Context, DrainTrigger};
@@ -13,11 +19,9 @@ use sextant_proto::supervisor::admin_client::AdminClient;
 use sextant_proto::supervisor::{CreateTokenRequest, CreateTokenResponse};
 use sextant_testkit::{Process, eventually};
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitStatus;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,15 +29,6 @@ use tokio::net::TcpStream;
 
 /// Longest time for anything that ought to happen by itself, on a busy machine.
 pub const SOON: Duration = Duration::from_secs(30);
-
-/// Ports are taken below the range from which the system gives them of its own accord, in blocks: whoever listens on
-/// the first port of a block has the others.
-const FIRST_PORT: u16 = 18_000;
-const LAST_PORT: u16 = 32_000;
-const BLOCK: u16 = 1000;
-/// Our block, kept until the program ends.
-static OURS: OnceLock<TcpListener> = OnceLock::new();
-static NEXT_PORT: AtomicU16 = AtomicU16::new(1);
 
 /// Identities that enrol by token here: everybody but cert-authority, which has no need to.
 const ENROLLING: [&str; 8] = [
@@ -59,14 +54,6 @@ pub struct Plane {
     _trigger: DrainTrigger,
     /// How far the clocks of processes that are started from now on are off, as libfaketime wants it.
     pub clock: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Ports {
-    admin: u16,
-    main: u16,
-    /// The supervisor's public one.
-    public: u16,
 }
 
 impl Plane {
@@ -133,61 +120,6 @@ impl Plane {
     /// The supervisor's join API, node sessions and Admin.
     pub fn public_address(&self) -> SocketAddr {
         loopback(self.ports[&Part::Supervisor].public)
-    }
-
-    /// What an operator would write for a part. JSON is YAML, too.
-    fn configuration(&self, part: Part) -> Value {
-        let common = json!({"admin_listen": self.admin_address(part)});
-        let listen = self.address(part);
-        let enroll = json!({
-            "cert_authority": self.address(Part::CertAuthority),
-            "folder": self.path("enrol").join(part.name()),
-        });
-        let datastore = self.address(Part::DatastoreProxy);
-        match part {
-            Part::CertAuthority => json!({
-                "common": common,
-                "listen": listen,
-                "state_folder": self.path("authority"),
-                "seal_folder": self.path("seal"),
-                // All tests call from one address.
-                "enrolment": {"folder": self.path("enrol"), "identities": ENROLLING,
-                    "attempts_burst": 10_000},
-            }),
-            Part::DatastoreProxy => json!({
-                "common": common,
-                "listen": listen,
-                "enroll": enroll,
-                "endpoint": format!("sqlite://{}", self.database().display()),
-            }),
-            Part::TokenService => json!({
-                "common": common,
-                "listen": listen,
-                "enroll": enroll,
-                "datastore": datastore,
-            }),
-            Part::Supervisor => json!({
-                "common": common,
-                "listen": listen,
-                "public_listen": self.public_address(),
-                "advertise": listen,
-                "enroll": enroll,
-                "token_service": self.address(Part::TokenService),
-                "datastore": datastore,
-                "nodes_folder": self.path("nodes"),
-                "parts": [],
-                "cluster": {
-                    "nodes": ["node-1"],
-                    "supervisors": [self.address(Part::Edge)],
-                    // Nobody listens there: these tests have no Kubernetes.
-                    "api": {"internal": "127.0.0.1:1"},
-                },
-            }),
-            Part::Edge => json!({
-                "common": common,
-                "edge": {"listeners": [{"listen": listen, "upstream": self.public_address()}]},
-            }),
-        }
     }
 
     /// The command that starts a part with its configuration file and these further arguments.
@@ -384,80 +316,6 @@ impl Plane {
         }
         Ok(())
     }
-}
-
-impl Ports {
-    fn free() -> Result<Self> {
-        Ok(Self {
-            admin: free_port()?,
-            main: free_port()?,
-            public: free_port()?,
-        })
-    }
-}
-
-/// A port of our block that nobody listens on.
-fn free_port() -> Result<u16> {
-    let taken = || {
-        (FIRST_PORT..LAST_PORT)
-            .step_by(BLOCK.into())
-            .find_map(|first| TcpListener::bind(loopback(first)).ok())
-    };
-    if OURS.get().is_none()
-        && let Some(block) = taken()
-    {
-        // Of two threads that come here at once one wins, and the other's block is given back.
-        let _ = OURS.set(block);
-    }
-    let ours = OURS.get().context("every block of ports is taken")?;
-    let first = ours.local_addr()?.port();
-    loop {
-        let step = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
-        ensure!(step < BLOCK, "all ports from {first} on were used");
-        if TcpListener::bind(loopback(first + step)).is_ok() {
-            return Ok(first + step);
-        }
-    }
-}
-
-fn loopback(port: u16) -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, port).into()
-}
-
-/// This program under another name, with nothing of our environment that a service would read.
-pub fn called(name: &str) -> Result<tokio::process::Command> {
-    let mut command = tokio::process::Command::new(std::env::current_exe()?);
-    command.arg0(name).env_clear();
-    Ok(command)
-}
-
-/// libfaketime, where Debian has it.
-fn faketime() -> Option<PathBuf> {
-    let folders = ["x86_64-linux-gnu", "aarch64-linux-gnu"];
-    let library = |folder| format!("/usr/lib/{folder}/faketime/libfaketimeMT.so.1").into();
-    folders
-        .into_iter()
-        .map(library)
-        .find(|path: &PathBuf| path.exists())
-}
-
-/// Lets a process see another time of day; its timers run as always.
-pub fn shift_clock(command: &mut tokio::process::Command, offset: Option<&str>) {
-    if let Some((offset, library)) = offset.zip(faketime()) {
-        command
-            .env("LD_PRELOAD", library)
-            .env("FAKETIME", offset)
-            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-    }
-}
-
-/// Why cases with another time of day can't run here.
-pub fn no_faketime() -> bool {
-    let missing = faketime().is_none();
-    if missing {
-        println!("SKIP libfaketime isn't there: install Debian's package faketime");
-    }
-    missing
 }
 
 /// The last lines of a log.
