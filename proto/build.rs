@@ -15,9 +15,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         // Clients are made over channels of ours (mTLS that renews); `connect` would also clash with Egress.
         .build_transport(false)
         // The node messages are also the JSON of the join API.
-        .type_attribute(".sextant.supervisor.v1", "#[derive(serde::Serialize, serde::Deserialize)]")
+        .type_attribute(
+            ".sextant.supervisor.v1",
+            "#[derive(serde::Serialize, serde::Deserialize)]",
+        )
         .type_attribute(".sextant.supervisor.v1.NodeSettings", "#[serde(default)]")
-        .type_attribute(".sextant.supervisor.v1.NodeCertificateRequests", "#[serde(default)]")
+        .type_attribute(
+            ".sextant.supervisor.v1.NodeCertificateRequests",
+            "#[serde(default)]",
+        )
         .bytes(".")
         .compile_fds(descriptors)?;
     Ok(())
