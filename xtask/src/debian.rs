@@ -1,6 +1,8 @@
 //! Debian packages without installing them: from this machine's suite, or from a newer one in a private apt
 //! configuration that is derived from the machine's own sources.
 
+mod mirror;
+
 use crate::{paths, run, upstream};
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
@@ -72,7 +74,8 @@ impl Suite {
         };
         let archive = folder.join(file);
         if !archive.is_file() {
-            run::output(
+            run::logged(
+                &format!("download {package}"),
                 Command::new("apt-get")
                     .args(options)
                     .args(["-o", "APT::Sandbox::User=root", "download", package])
@@ -110,7 +113,8 @@ impl Suite {
         .into_iter()
         .flat_map(|option| ["-o".to_owned(), option])
         .collect();
-        run::output(
+        run::logged(
+            &format!("apt-get update for {suite}"),
             Command::new("apt-get")
                 .args(&options)
                 .args(["update", "-q"]),
@@ -122,53 +126,9 @@ impl Suite {
 
 /// A source entry for `suite` at the mirror that this machine uses for Debian.
 fn sources(suite: &str) -> Result<String> {
-    let mirror = mirror()?;
+    let mirror = mirror::own()?;
     Ok(format!(
         "Types: deb\nURIs: {mirror}\nSuites: {suite}\nComponents: main\n\
          Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
     ))
-}
-
-fn mirror() -> Result<String> {
-    let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
-    if let Ok(folder) = std::fs::read_dir("/etc/apt/sources.list.d") {
-        files.extend(folder.flatten().map(|entry| entry.path()));
-    }
-    files.sort();
-    files
-        .iter()
-        .filter_map(|file| std::fs::read_to_string(file).ok())
-        .find_map(|text| debian_mirror(&text))
-        .context("no Debian mirror found in /etc/apt/sources.list or /etc/apt/sources.list.d")
-}
-
-/// The first URI of a sources file that ends in `/debian`, in either of apt's two formats.
-fn debian_mirror(text: &str) -> Option<String> {
-    text.lines()
-        .filter(|line| line.starts_with("URIs:") || line.starts_with("deb "))
-        .flat_map(str::split_whitespace)
-        .map(|word| word.trim_end_matches('/'))
-        .find(|word| word.contains("://") && word.ends_with("/debian"))
-        .map(str::to_owned)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::debian_mirror;
-
-    #[test]
-    fn finds_the_mirror_in_both_formats() {
-        let deb822 = "Types: deb\nURIs: http://mirror.example/debian\nSuites: bookworm\n";
-        let list = "# comment\ndeb [signed-by=/k] http://mirror.example/debian/ bookworm main\n";
-        let security = "Types: deb\nURIs: http://mirror.example/debian-security\n";
-        assert_eq!(
-            debian_mirror(deb822).as_deref(),
-            Some("http://mirror.example/debian")
-        );
-        assert_eq!(
-            debian_mirror(list).as_deref(),
-            Some("http://mirror.example/debian")
-        );
-        assert_eq!(debian_mirror(security), None);
-    }
 }

@@ -4,6 +4,7 @@ mod bench;
 mod cluster;
 mod debian;
 mod dependencies;
+mod docker;
 mod docs;
 mod images;
 mod paths;
@@ -49,6 +50,8 @@ enum Task {
 }
 
 fn main() -> ExitCode {
+    // Files of the images keep their modes, and users other than root read them, whatever this shell's mask is.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     let outcome = match Arguments::parse().task {
         Task::Prerequisites => prerequisites::ensure(),
         Task::Upstream => upstream::build_all().map(drop),

@@ -3,18 +3,21 @@
 //! Present things are used as they are. On Debian, as root, missing things are installed, each with a line that
 //! says why. Anywhere else the task ends with the list of what to install.
 
-use crate::{debian::Suite, paths, run};
+use crate::{docker, paths, run};
 use anyhow::{Context, Result, bail};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::Command;
 
 /// Something that a Debian package brings.
-struct Need {
-    what: &'static str,
-    why: &'static str,
-    packages: &'static [&'static str],
-    present: fn() -> bool,
+pub struct Need {
+    /// What a user calls it.
+    pub what: &'static str,
+    /// What wants it.
+    pub why: &'static str,
+    /// Debian's names.
+    pub packages: &'static [&'static str],
+    /// Whether this machine has it.
+    pub present: fn() -> bool,
 }
 
 const NEEDS: &[Need] = &[
@@ -42,12 +45,6 @@ const NEEDS: &[Need] = &[
         packages: &["protobuf-compiler", "libprotobuf-dev"],
         present: || on_path("protoc") && exists("/usr/include/google/protobuf/descriptor.proto"),
     },
-    Need {
-        what: "cmake",
-        why: "aws-lc is configured with it",
-        packages: &["cmake"],
-        present: || on_path("cmake"),
-    },
 ];
 
 /// Needed by the tests only.
@@ -65,6 +62,12 @@ const TEST_NEEDS: &[Need] = &[
         present: || on_path("curl"),
     },
     Need {
+        what: "libfaketime",
+        why: "tests run services at another time of day",
+        packages: &["faketime"],
+        present: || on_path("faketime"),
+    },
+    Need {
         what: "ip",
         why: "tests make network namespaces",
         packages: &["iproute2"],
@@ -72,44 +75,75 @@ const TEST_NEEDS: &[Need] = &[
     },
 ];
 
-const DOCKER: Need = Need {
-    what: "a Docker engine",
-    why: "the dev cluster runs in containers",
-    packages: &["docker.io", "containerd", "runc", "iptables"],
-    present: || on_path("dockerd"),
-};
-
 /// Two nodes with a dozen containers watch more files than most kernels allow by default.
 const INOTIFY_INSTANCES: u32 = 1024;
 
+/// A first build fills about this much: caches of Cargo and Go, programs, images.
+const GIBIBYTES: u64 = 12;
+
 /// Checks and installs what building and running the dev cluster needs.
 pub fn ensure() -> Result<()> {
-    toolchains()?;
-    install(NEEDS)?;
-    docker()?;
-    docker_plugins()?;
-    inotify()
+    ensure_with(&[])
 }
 
 /// The same, and what the tests need beside it.
 pub fn ensure_for_tests() -> Result<()> {
-    ensure()?;
-    install(TEST_NEEDS)
+    ensure_with(TEST_NEEDS)
 }
 
-/// Toolchains are the user's choice: they are only checked.
+fn ensure_with(more: &[Need]) -> Result<()> {
+    toolchains()?;
+    space()?;
+    install(NEEDS.iter().chain(more).chain(docker::engine()))?;
+    docker::ensure_answer()?;
+    docker::ensure_plugins()?;
+    inotify()
+}
+
+/// Toolchains are the user's choice: they are only checked. Cargo compares its own version with the workspace's.
 fn toolchains() -> Result<()> {
-    for (program, argument, wanted) in [("cargo", "--version", "1.95"), ("go", "version", "1.26")] {
+    for (program, argument, wanted) in [("cargo", "--version", (1, 95)), ("go", "version", (1, 26))]
+    {
+        let name = format!("{program} {}.{}", wanted.0, wanted.1);
         if !on_path(program) {
-            bail!("{program} is not on the PATH; install version {wanted} or newer and try again");
+            bail!("{program} is not on the PATH: install {name} or newer and try again");
         }
-        run::output(Command::new(program).arg(argument))?;
+        let said = run::output(Command::new(program).arg(argument))?;
+        if version(&said).is_some_and(|found| found < wanted) {
+            bail!("`{program} {argument}` says “{said}”: install {name} or newer and try again");
+        }
     }
     Ok(())
 }
 
-fn install(needs: &[Need]) -> Result<()> {
-    let missing: Vec<&Need> = needs.iter().filter(|need| !(need.present)()).collect();
+/// Major and minor version out of `cargo 1.95.0 (…)` or `go version go1.26.8 linux/amd64`.
+fn version(said: &str) -> Option<(u32, u32)> {
+    said.split_whitespace().find_map(|word| {
+        let digits = word.trim_start_matches(|c: char| c.is_ascii_alphabetic());
+        let mut numbers = digits.split(|c: char| !c.is_ascii_digit());
+        Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+    })
+}
+
+/// Says when the disk is too small for a first build; it doesn't know what is built already.
+fn space() -> Result<()> {
+    for folder in [paths::root(), paths::cache()?] {
+        let disk = nix::sys::statvfs::statvfs(&folder)
+            .with_context(|| format!("asking for the free space of {}", folder.display()))?;
+        let free = disk.blocks_available() * disk.fragment_size() / (1 << 30);
+        if free < GIBIBYTES {
+            eprintln!(
+                "      only {free} GiB are free at {}; a first build takes about {GIBIBYTES} GiB",
+                folder.display()
+            );
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn install<'a>(needs: impl Iterator<Item = &'a Need>) -> Result<()> {
+    let missing: Vec<&Need> = needs.filter(|need| !(need.present)()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -137,6 +171,8 @@ fn install(needs: &[Need]) -> Result<()> {
         "apt-get install",
         Command::new("apt-get")
             .env("DEBIAN_FRONTEND", "noninteractive")
+            // A machine that has just booted may be busy with its own updates.
+            .args(["-o", "DPkg::Lock::Timeout=300"])
             .args(["install", "-y", "-q", "--no-install-recommends"])
             .args(&packages),
     )?;
@@ -144,91 +180,6 @@ fn install(needs: &[Need]) -> Result<()> {
         Some(need) => bail!("{} is still missing after the installation", need.what),
         None => Ok(()),
     }
-}
-
-fn docker() -> Result<()> {
-    if docker_answers() {
-        return Ok(());
-    }
-    if let Some(host) = std::env::var_os("DOCKER_HOST").filter(|host| !host.is_empty()) {
-        bail!(
-            "no Docker engine answers at DOCKER_HOST={}",
-            host.to_string_lossy()
-        );
-    }
-    install(std::slice::from_ref(&DOCKER))?;
-    // Where an init system runs, the package has started the engine.
-    if wait_for_docker(Duration::from_secs(5)) {
-        return Ok(());
-    }
-    if !is_root() {
-        bail!("no Docker engine answers `docker info`; start it, or add this user to its group");
-    }
-    start_dockerd()
-}
-
-/// Starts the engine by hand, where no init system does.
-fn start_dockerd() -> Result<()> {
-    let log = paths::cache()?.join("dockerd.log");
-    eprintln!(
-        "      no init system runs the Docker engine: starting dockerd (log {})",
-        log.display()
-    );
-    let file =
-        std::fs::File::create(&log).with_context(|| format!("creating {}", log.display()))?;
-    let child = Command::new("setsid")
-        .arg("dockerd")
-        .stdin(Stdio::null())
-        .stdout(file.try_clone()?)
-        .stderr(file)
-        .spawn()
-        .context("starting dockerd")?;
-    if wait_for_docker(Duration::from_secs(60)) {
-        return std::fs::write(dockerd_pid()?, child.id().to_string())
-            .context("writing the process id of dockerd");
-    }
-    bail!(
-        "dockerd didn't answer within 60 s. The end of {}:\n{}",
-        log.display(),
-        run::tail(&log, 15)
-    )
-}
-
-/// Where the process id of a dockerd that we started is kept.
-pub fn dockerd_pid() -> Result<PathBuf> {
-    Ok(paths::cache()?.join("dockerd.pid"))
-}
-
-/// Compose v2 and BuildKit's client, static programs that bookworm doesn't have and newer suites do.
-fn docker_plugins() -> Result<()> {
-    for (plugin, package) in [("compose", "docker-compose"), ("buildx", "docker-buildx")] {
-        if run::succeeds(Command::new("docker").args([plugin, "version"])) {
-            continue;
-        }
-        if !on_path("apt-get") {
-            bail!("`docker {plugin}` is missing; install Docker's {plugin} plugin and try again");
-        }
-        eprintln!("      missing: docker {plugin}; taking package {package} from Debian forky");
-        let unpacked = Suite::Other("forky").unpacked(&[package])?;
-        let name = format!("docker-{plugin}");
-        crate::rootfs::install(
-            &unpacked.join("usr/libexec/docker/cli-plugins").join(&name),
-            &plugin_folder()?.join(&name),
-            0o755,
-        )?;
-        run::output(Command::new("docker").args([plugin, "version"]))?;
-    }
-    Ok(())
-}
-
-fn plugin_folder() -> Result<PathBuf> {
-    if is_root() {
-        return Ok("/usr/local/lib/docker/cli-plugins".into());
-    }
-    Ok(
-        PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?)
-            .join(".docker/cli-plugins"),
-    )
 }
 
 fn inotify() -> Result<()> {
@@ -248,32 +199,39 @@ fn inotify() -> Result<()> {
     })
 }
 
-fn docker_answers() -> bool {
-    run::succeeds(Command::new("docker").arg("info"))
-}
-
-fn wait_for_docker(limit: Duration) -> bool {
-    let started = Instant::now();
-    while started.elapsed() < limit {
-        if docker_answers() {
-            return true;
-        }
-        std::thread::sleep(Duration::from_millis(300));
-    }
-    false
-}
-
-fn on_path(program: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| {
-        std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
-    })
+/// Whether there is such a program; also where only root's `PATH` leads.
+pub fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(Into::into))
+        .any(|folder| folder.join(program).is_file())
 }
 
 fn exists(path: &str) -> bool {
     Path::new(path).exists()
 }
 
-fn is_root() -> bool {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0)
+/// Whether this process may install and start things.
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version;
+
+    #[test]
+    fn reads_versions_of_toolchains() {
+        assert_eq!(
+            version("cargo 1.95.0 (f2d3ce0bd 2026-03-21)"),
+            Some((1, 95))
+        );
+        assert_eq!(version("go version go1.26.8 linux/amd64"), Some((1, 26)));
+        assert_eq!(version("go version go1.27rc1 linux/amd64"), Some((1, 27)));
+        assert_eq!(
+            version("go version devel go1.28-2f1a6b linux/amd64"),
+            Some((1, 28))
+        );
+        assert_eq!(version("something else"), None);
+    }
 }
