@@ -1,12 +1,16 @@
 //! The dev cluster: up, down, and gone.
 
+mod health;
+mod readiness;
+mod removal;
+
 use crate::stage::Stages;
 use crate::{images, paths, prerequisites, run, services, upstream};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 /// Which dev cluster.
 #[derive(clap::Args, Clone)]
@@ -24,17 +28,17 @@ pub struct Options {
     pub join_port: u16,
 }
 
-/// How long a cluster may take to become ready before `up` gives up.
-const READY_WITHIN: Duration = Duration::from_secs(300);
-
 /// Builds what is missing, starts the cluster, waits until it answers and says how to use it.
 pub fn up(options: &Options) -> Result<()> {
     let mut stages = Stages::new(7);
-    stages.run("check prerequisites", prerequisites::ensure)?;
+    let cluster = Cluster::new(options);
+    stages.run("check prerequisites", || {
+        prerequisites::ensure()?;
+        cluster.check_ports()
+    })?;
     let upstream = stages.run("build upstream components", upstream::build_all)?;
     let programs = stages.run("build Sextant", || services::build(&options.images.profile))?;
     stages.run("make images", || images::build(&upstream, &programs))?;
-    let cluster = Cluster::new(options);
     stages.run("start containers", || cluster.start())?;
     stages.run("wait for the API", || cluster.wait_for_api())?;
     let nodes = stages.run("wait for nodes and DNS", || cluster.wait_for_nodes())?;
@@ -57,13 +61,13 @@ pub fn up(options: &Options) -> Result<()> {
 
 /// Stops the containers; volumes stay.
 pub fn down(options: &Options) -> Result<()> {
-    Cluster::new(options).compose("stop", &["down", "--timeout", "30"])
+    removal::remove(&Cluster::new(options), &["--timeout", "30"])
 }
 
 /// Stops the containers and removes their volumes.
 pub fn clean(options: &Options) -> Result<()> {
     let cluster = Cluster::new(options);
-    cluster.compose("remove", &["down", "--volumes", "--timeout", "5"])?;
+    removal::remove(&cluster, &["--volumes", "--timeout", "5"])?;
     let _ = std::fs::remove_file(cluster.kubeconfig());
     paths::remove(&cluster.state())
 }
@@ -83,6 +87,11 @@ impl Cluster {
         Self {
             options: options.clone(),
         }
+    }
+
+    /// The name of the compose project.
+    fn project(&self) -> &str {
+        &self.options.project
     }
 
     /// Where the kubeconfig lies.
@@ -115,6 +124,23 @@ impl Cluster {
         )
     }
 
+    /// Says early that something else listens where the cluster's ports are to be.
+    fn check_ports(&self) -> Result<()> {
+        let running = run::output(self.docker_compose().args(["ps", "--quiet", "edge"]))?;
+        if !running.is_empty() {
+            return Ok(());
+        }
+        for port in [self.options.api_port, self.options.join_port] {
+            if let Err(error) = TcpListener::bind(("127.0.0.1", port)) {
+                bail!(
+                    "port {port} of 127.0.0.1 can't be used: {error}; free it (`ss -ltnp` as root shows who has \
+                     it), or choose others: cargo xtask up --api-port 7443 --join-port 10443"
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// Starts the containers.
     pub fn start(&self) -> Result<()> {
         self.compose("up", &["up", "--detach", "--remove-orphans"])
@@ -135,53 +161,6 @@ impl Cluster {
             .env("KUBECONFIG", self.kubeconfig())
             .arg("--request-timeout=5s");
         command
-    }
-
-    /// Waits until the supervisor answers and kube-apiserver says that it is ready.
-    pub fn wait_for_api(&self) -> Result<()> {
-        self.wait("the API", || {
-            let kubeconfig = self.kubeconfig();
-            let server = format!("https://127.0.0.1:{}", self.options.api_port);
-            run::output(
-                self.sextant()
-                    .args(["kubeconfig", "--api-server", &server, "--output-file"])
-                    .arg(&kubeconfig),
-            )?;
-            run::output(self.kubectl().args(["get", "--raw", "/readyz"])).map(drop)
-        })
-    }
-
-    /// Waits until every node and the DNS are ready; returns the table of nodes.
-    fn wait_for_nodes(&self) -> Result<String> {
-        self.wait_for_ready_nodes(2)?;
-        self.wait_for_dns()?;
-        run::output(self.kubectl().args(["get", "nodes", "--output", "wide"]))
-    }
-
-    /// Waits until `wanted` nodes are Ready.
-    pub fn wait_for_ready_nodes(&self, wanted: usize) -> Result<()> {
-        self.wait("nodes", || {
-            let nodes = self.json(&["get", "nodes"])?;
-            let ready = items(&nodes)
-                .filter(|node| condition(node, "Ready"))
-                .count();
-            if ready < wanted {
-                bail!("{ready} of {wanted} nodes are Ready")
-            } else {
-                Ok(())
-            }
-        })
-    }
-
-    /// Waits until CoreDNS has a ready replica.
-    pub fn wait_for_dns(&self) -> Result<()> {
-        self.wait("DNS", || {
-            let dns = self.json(&["get", "deployment", "coredns", "--namespace", "kube-system"])?;
-            match dns["status"]["readyReplicas"].as_u64() {
-                Some(1..) => Ok(()),
-                _ => bail!("CoreDNS has no ready replica yet"),
-            }
-        })
     }
 
     /// Waits until a pod has ended with success.
@@ -231,78 +210,4 @@ impl Cluster {
         let text = run::output(self.kubectl().args(arguments).args(["--output", "json"]))?;
         serde_json::from_str(&text).context("reading kubectl's answer")
     }
-
-    /// Repeats `check` until it succeeds. On time-out the error holds the last answer, and the log of the part
-    /// that isn't healthy.
-    fn wait(&self, what: &str, check: impl Fn() -> Result<()>) -> Result<()> {
-        let started = Instant::now();
-        let mut said = Instant::now();
-        loop {
-            let Err(error) = check() else { return Ok(()) };
-            if started.elapsed() > READY_WITHIN {
-                bail!("waiting for {what}: {error:#}\n{}", self.diagnosis());
-            }
-            if said.elapsed() > Duration::from_secs(10) {
-                said = Instant::now();
-                let reason: String = format!("{error:#}").chars().take(200).collect();
-                eprintln!(
-                    "      {} s, waiting for {what}: {reason}",
-                    started.elapsed().as_secs()
-                );
-            }
-            std::thread::sleep(Duration::from_millis(250));
-        }
-    }
-
-    /// The state of all containers, and the last lines of those that aren't healthy.
-    fn diagnosis(&self) -> String {
-        let Ok(list) = run::output(
-            self.docker_compose()
-                .args(["ps", "--all", "--format", "json"]),
-        ) else {
-            return "docker compose ps doesn't answer".to_owned();
-        };
-        let mut text = String::new();
-        for container in list
-            .lines()
-            .filter_map(|l| serde_json::from_str::<Value>(l).ok())
-        {
-            let (service, status) = (
-                container["Service"].as_str().unwrap_or("?"),
-                container["Status"].as_str().unwrap_or("?"),
-            );
-            text.push_str(&format!("  {service:<26} {status}\n"));
-            if container["Health"] != "healthy" {
-                let logs = run::output(self.docker_compose().args([
-                    "logs",
-                    "--no-log-prefix",
-                    "--tail",
-                    "8",
-                    service,
-                ]));
-                for line in logs.unwrap_or_default().lines() {
-                    text.push_str(&format!(
-                        "      {}\n",
-                        line.chars().take(300).collect::<String>()
-                    ));
-                }
-            }
-        }
-        text.push_str("`docker compose -p ");
-        text.push_str(&self.options.project);
-        text.push_str(" logs SERVICE` tells more; docs/troubleshooting.md lists known causes\n");
-        text
-    }
-}
-
-fn items(list: &Value) -> impl Iterator<Item = &Value> {
-    list["items"].as_array().into_iter().flatten()
-}
-
-fn condition(object: &Value, name: &str) -> bool {
-    object["status"]["conditions"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .any(|c| c["type"] == name && c["status"] == "True")
 }

@@ -1,6 +1,7 @@
 //! Lays out what each image holds and has Docker build it. Nothing is pulled.
 
 use crate::services::PROGRAMS;
+use crate::stage::Stages;
 use crate::upstream::{KUBERNETES, PAUSE, Upstream};
 use crate::{debian::Suite, paths, rootfs, run, services, upstream};
 use anyhow::{Context, Result};
@@ -53,16 +54,18 @@ const IMAGES: &[&str] = &[
 
 /// The whole task on its own: build everything, print sizes.
 pub fn task(options: &Options) -> Result<()> {
-    crate::prerequisites::ensure()?;
-    let upstream = upstream::build_all()?;
-    let programs = services::build(&options.profile)?;
-    build(&upstream, &programs)?;
-    print!("{}", sizes()?);
+    let mut stages = Stages::new(4);
+    stages.run("check prerequisites", crate::prerequisites::ensure)?;
+    let upstream = stages.run("build upstream components", upstream::build_all)?;
+    let programs = stages.run("build Sextant", || services::build(&options.profile))?;
+    stages.run("make images", || build(&upstream, &programs))?;
+    print!("\n{}", sizes()?);
     Ok(())
 }
 
 /// Builds all images and puts `sextant` and `kubectl` into out/bin.
 pub fn build(upstream: &Upstream, programs: &Path) -> Result<()> {
+    let _only = paths::lock("images")?;
     let contexts = paths::out().join("images");
     paths::create(&contexts)?;
     let layout = Layout {
@@ -76,6 +79,7 @@ pub fn build(upstream: &Upstream, programs: &Path) -> Result<()> {
             .with_context(|| format!("laying out image {image}"))?;
         docker_build(image, &contexts)?;
     }
+    prune()?;
     let bin = paths::out().join("bin");
     link(&programs.join("sextant"), &bin.join("sextant"))?;
     link(&upstream.program("kubectl")?, &bin.join("kubectl"))
@@ -109,6 +113,13 @@ pub fn sizes() -> Result<String> {
         ));
     }
     Ok(text)
+}
+
+/// Removes our images that have lost their names to newer builds; those of running containers stay.
+fn prune() -> Result<()> {
+    let filter = "label=org.opencontainers.image.vendor=Sextant";
+    run::output(Command::new("docker").args(["image", "prune", "--force", "--filter", filter]))
+        .map(drop)
 }
 
 fn docker_build(image: &str, contexts: &Path) -> Result<()> {
@@ -291,6 +302,7 @@ impl Layout<'_> {
         paths::create(&saved)?;
         let archive = saved.join(format!("{image}-{}.tar", id.trim_start_matches("sha256:")));
         if !archive.is_file() {
+            forget(&saved, image)?;
             let partial = archive.with_extension("partial");
             run::output(
                 Command::new("docker")
@@ -302,6 +314,22 @@ impl Layout<'_> {
         }
         link(&archive, &target.join(format!("{image}.tar")))
     }
+}
+
+/// Removes the archives of an image's former builds.
+fn forget(saved: &Path, image: &str) -> Result<()> {
+    let entries = std::fs::read_dir(saved).with_context(|| format!("reading {}", saved.display()));
+    for entry in entries?.flatten() {
+        if entry
+            .file_name()
+            .to_string_lossy()
+            .starts_with(&format!("{image}-"))
+        {
+            let path = entry.path();
+            std::fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Empty folders with mode 0700.

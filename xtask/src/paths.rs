@@ -1,6 +1,7 @@
 //! Where things lie: the checkout, its `out` folder, and the cache outside the checkout.
 
 use anyhow::{Context, Result};
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 /// The root of the checkout.
@@ -50,4 +51,23 @@ pub fn remove(folder: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Keeps other runs of xtask away from what `name` stands for until the returned file is dropped.
+pub fn lock(name: &str) -> Result<File> {
+    let path = cache()?.join(format!("{name}.lock"));
+    let tried = format!("locking {}", path.display());
+    let file = File::create(&path).with_context(|| tried.clone())?;
+    match file.try_lock() {
+        Ok(()) => return Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            eprintln!(
+                "      another run holds {}: waiting until it ends",
+                path.display()
+            );
+        }
+        Err(TryLockError::Error(error)) => return Err(error).context(tried),
+    }
+    file.lock().context(tried)?;
+    Ok(file)
 }

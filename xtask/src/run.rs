@@ -1,15 +1,19 @@
 //! Runs programs: quick ones for their output, long ones with a log file and a sign of life.
 
-use crate::paths;
+use crate::{paths, stage};
 use anyhow::{Context, Result, bail};
 use std::fs::File;
 use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// How often a long command says that it still runs, when nobody watches a terminal.
 const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// Commands that take longer than this get a line of their own when they end.
+const WORTH_SAYING: Duration = Duration::from_secs(3);
 
 /// The output of a quick command, trimmed; its error output is part of the error.
 pub fn output(command: &mut Command) -> Result<String> {
@@ -39,7 +43,7 @@ pub fn succeeds(command: &mut Command) -> bool {
 }
 
 /// Runs a long command: its output goes to `out/logs/<name>.log`, its last line is shown as progress, and on
-/// failure the end of the log is part of the error.
+/// failure the end of the log is part of the error. One that took long says so at its end.
 pub fn logged(name: &str, command: &mut Command) -> Result<()> {
     let shown = show(command);
     let path = paths::log(name)?;
@@ -53,6 +57,7 @@ pub fn logged(name: &str, command: &mut Command) -> Result<()> {
         .with_context(|| format!("starting {shown}"))?;
     // The command holds the pipe's write end; without this the copy below would never end.
     command.stdout(Stdio::null()).stderr(Stdio::null());
+    let started = Instant::now();
     let last = Arc::new(Mutex::new(String::new()));
     let copier = std::thread::spawn({
         let last = Arc::clone(&last);
@@ -66,6 +71,9 @@ pub fn logged(name: &str, command: &mut Command) -> Result<()> {
             path.display(),
             tail(&path, 25)
         );
+    }
+    if started.elapsed() >= WORTH_SAYING {
+        eprintln!("      {name}: {}", stage::show(started.elapsed()));
     }
     Ok(())
 }
@@ -94,18 +102,22 @@ fn wait(name: &str, child: &mut std::process::Child, last: &Mutex<String>) -> Re
         std::thread::sleep(Duration::from_millis(200));
         let line = last.lock().map(|l| l.clone()).unwrap_or_default();
         let line: String = line.chars().filter(|c| !c.is_control()).take(90).collect();
-        let elapsed = started.elapsed().as_secs();
+        let elapsed = stage::show(Duration::from_secs(started.elapsed().as_secs()));
         if terminal {
-            eprint!("\r\x1b[K      {name} {elapsed} s  {line}");
+            // Without wrapping: the part of the line that doesn't fit could not be erased.
+            eprint!(
+                "\r\x1b[K\x1b[?7l      {name}, {elapsed}: {}\x1b[?7h",
+                line.trim()
+            );
         } else if said.elapsed() >= HEARTBEAT {
             said = Instant::now();
-            eprintln!("      {name} {elapsed} s  {line}");
+            eprintln!("      {name}, {elapsed}: {}", line.trim());
         }
     }
 }
 
 /// The last lines of a file, indented.
-pub fn tail(path: &std::path::Path, lines: usize) -> String {
+pub fn tail(path: &Path, lines: usize) -> String {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let all: Vec<_> = text.lines().collect();
     let start = all.len().saturating_sub(lines);
@@ -116,7 +128,9 @@ pub fn tail(path: &std::path::Path, lines: usize) -> String {
 }
 
 fn show(command: &Command) -> String {
-    let mut words = vec![command.get_program().to_string_lossy().into_owned()];
+    let program = Path::new(command.get_program());
+    let name = program.file_name().unwrap_or(program.as_os_str());
+    let mut words = vec![name.to_string_lossy().into_owned()];
     words.extend(command.get_args().map(|a| a.to_string_lossy().into_owned()));
     let line = words.join(" ");
     if line.len() > 160 {

@@ -23,7 +23,11 @@ impl Stages {
         eprintln!("[{}/{}] {name}", self.done.len() + 1, self.total);
         let started = Instant::now();
         let value = work().with_context(|| format!("stage “{name}”"))?;
-        self.done.push((name.to_owned(), started.elapsed()));
+        let took = started.elapsed();
+        if took >= Duration::from_secs(1) {
+            eprintln!("      done in {}", show(took));
+        }
+        self.done.push((name.to_owned(), took));
         Ok(value)
     }
 

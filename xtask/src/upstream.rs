@@ -128,6 +128,7 @@ impl Upstream {
 
 /// Builds what the cache lacks.
 pub fn build_all() -> Result<Upstream> {
+    let _only = paths::lock("upstream")?;
     let mut folders = Vec::new();
     for module in MODULES {
         folders.push(build(module)?);
