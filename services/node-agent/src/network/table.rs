@@ -1,5 +1,5 @@
-//! The node's own packet table: pods leave the cluster under the node's address, among each other they keep their
-//! own, and they don't reach the supervisors.
+//! The node's own packet tables: a pod sends from its own address only; pods leave the cluster under the node's
+//! address, among each other they keep their own, and they don't reach the supervisors.
 
 use super::nft::Nft;
 use crate::error::Error;
@@ -8,6 +8,10 @@ use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 
 const TABLE: &str = "inet sextant-node";
+/// Only for the look at the routes: kube-proxy needs the kernel's module for that in this family too, not in `inet`.
+const SOURCES: &str = "ip sextant-node";
+/// Ends of pods' interfaces, as ptp names them.
+const PODS: &str = "veth*";
 
 /// What the table depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,13 +25,18 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    /// The table, replaced as a whole in one transaction.
+    /// The tables, replaced as a whole in one transaction.
     fn render(&self) -> String {
         let Self { pods, cluster, .. } = self;
         format!(
-            "table {TABLE}\n\
+            "{}\
+             table {TABLE}\n\
              delete table {TABLE}\n\
              table {TABLE} {{\n\
+             \tchain prerouting {{\n\
+             \t\ttype filter hook prerouting priority raw; policy accept;\n\
+             \t\tiifname \"{PODS}\" meta nfproto ipv6 drop\n\
+             \t}}\n\
              \tchain forward {{\n\
              \t\ttype filter hook forward priority filter; policy accept;\n\
              {}\
@@ -37,6 +46,7 @@ impl Rules {
              \t\tip saddr {pods} ip daddr != {{ {cluster}, 224.0.0.0/4 }} oifname != \"lo\" masquerade fully-random\n\
              \t}}\n\
              }}\n",
+            sources(),
             self.refusal()
         )
     }
@@ -58,17 +68,34 @@ impl Rules {
     }
 }
 
-/// Keeps the table as it should be.
+/// Policy judges pods by their addresses, so a packet from a pod must have one that leads back into the interface
+/// it came from. The kernel's own `rp_filter` won't do: set to loose for `all`, by the host even, it is loose
+/// everywhere. Before connection tracking, so that what is dropped leaves no trace there. Pods have no IPv6 address.
+fn sources() -> String {
+    format!(
+        "table {SOURCES}\n\
+         delete table {SOURCES}\n\
+         table {SOURCES} {{\n\
+         \tchain prerouting {{\n\
+         \t\ttype filter hook prerouting priority raw; policy accept;\n\
+         \t\tiifname \"{PODS}\" fib saddr . iif oif missing drop\n\
+         \t}}\n\
+         }}\n"
+    )
+}
+
+/// Keeps the tables as they should be.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     applied: Option<String>,
 }
 
 impl Table {
-    /// Writes the table if it changed or if somebody removed it.
+    /// Writes the tables if they changed or if somebody removed one.
     pub(super) async fn ensure(&mut self, nft: &Nft, rules: &Rules) -> Result<(), Error> {
         let wanted = rules.render();
-        if self.applied.as_deref() == Some(wanted.as_str()) && nft.has(TABLE).await {
+        let applied = self.applied.as_deref() == Some(wanted.as_str());
+        if applied && nft.has(TABLE).await && nft.has(SOURCES).await {
             return Ok(());
         }
         nft.apply(&wanted).await?;

@@ -10,6 +10,7 @@ mod dns;
 mod node;
 mod overlay;
 mod policy;
+mod sources;
 
 use nix::sched::{CloneFlags, unshare};
 use std::future::Future;
