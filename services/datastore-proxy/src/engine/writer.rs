@@ -15,7 +15,7 @@ use crate::store::{Log, StoreError};
 use bytes::Bytes;
 use sextant_kit::DrainGuard;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{Receiver, error::TryRecvError};
 
 /// Requests in one transaction at most.
@@ -23,6 +23,10 @@ const BATCH: usize = 512;
 /// Rows that a compaction removes within the transaction of others, and in one of its own.
 const ROWS_BESIDE: usize = 64;
 const ROWS_ALONE: usize = 512;
+
+/// How long tidying up waits for the log, and after a failure.
+const PAUSE: Duration = Duration::from_millis(1);
+const RETRY: Duration = Duration::from_millis(100);
 
 pub(super) fn start(
     shared: Arc<Shared>,
@@ -130,7 +134,11 @@ impl Writer {
             answer_all(batch, &error);
             return true;
         }
-        let rows = self.compaction.take(ROWS_BESIDE, &self.shared);
+        let rows = if self.log.is_behind() {
+            Vec::new()
+        } else {
+            self.compaction.take(ROWS_BESIDE, &self.shared)
+        };
         let (done, changes, result) = self.run_batch(batch, &rows);
         let result = result.and_then(|()| self.log.commit());
         if let Err(error) = result {
@@ -231,6 +239,10 @@ impl Writer {
 
     /// Uses the time in which nobody asks for anything.
     fn tidy(&mut self) {
+        if self.log.is_behind() {
+            std::thread::sleep(PAUSE);
+            return;
+        }
         if self.compaction.is_active() {
             let rows = self.compaction.take(ROWS_ALONE, &self.shared);
             if rows.is_empty() {
@@ -263,7 +275,7 @@ impl Writer {
         if let Err(error) = self.log.rollback() {
             tracing::warn!(%error, "rolling back failed");
         }
-        std::thread::sleep(std::time::Duration::from_millis(100));
+        std::thread::sleep(RETRY);
     }
 
     fn measure(&self) {

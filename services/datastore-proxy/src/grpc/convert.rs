@@ -6,6 +6,7 @@ use crate::domain::request::{
     Answer, Compare, Delete, Op, Put, Query, RangeAnswer, Relation, RevisionBounds, SortOrder,
     SortTarget, Target, Txn, TxnAnswer,
 };
+use bytes::Bytes;
 use sextant_proto::etcd::etcdserverpb as pb;
 use sextant_proto::etcd::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use sextant_proto::etcd::etcdserverpb::range_request as range;
@@ -62,9 +63,10 @@ pub(super) fn put(request: pb::PutRequest) -> Result<Put, Fault> {
     if request.ignore_lease && request.lease != 0 {
         return Err(Fault::LeaseProvided);
     }
+    // Copied: what was received is a slice of a larger buffer, which it would keep alive as long as the key lives.
     Ok(Put {
-        key: request.key,
-        value: (!request.ignore_value).then_some(request.value),
+        key: Bytes::copy_from_slice(&request.key),
+        value: (!request.ignore_value).then(|| Bytes::copy_from_slice(&request.value)),
         lease: (!request.ignore_lease).then_some(request.lease),
         prev_kv: request.prev_kv,
     })
@@ -159,7 +161,7 @@ fn compare(request: pb::Compare) -> Result<Compare, Fault> {
         })),
         Ok(CompareTarget::Value) => match request.target_union {
             Some(TargetUnion::Value(value)) => Target::Value(value),
-            _ => Target::Value(bytes::Bytes::new()),
+            _ => Target::Value(Bytes::new()),
         },
         Err(_) => return Err(Fault::Unsupported("this compare target is not known here")),
     };

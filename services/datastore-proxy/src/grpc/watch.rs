@@ -166,14 +166,12 @@ impl Stream {
         if request.start_revision < 0 {
             return Err(Fault::Compacted.to_string());
         }
-        // The smallest key there is.
-        let first = || Bytes::from_static(&[0]);
-        let key = if request.key.is_empty() {
-            first()
-        } else {
-            request.key.clone()
+        // Copied, so that a watch doesn't keep a whole buffer alive. Without a key: from the smallest one on.
+        let key = match request.key.as_ref() {
+            [] => Bytes::from_static(&[0]),
+            key => Bytes::copy_from_slice(key),
         };
-        let range = KeyRange::parse(key, request.range_end.clone());
+        let range = KeyRange::parse(key, Bytes::copy_from_slice(&request.range_end));
         if range.is_empty() {
             return Err("mvcc: watcher range is empty".to_owned());
         }

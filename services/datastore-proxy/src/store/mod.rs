@@ -94,6 +94,8 @@ pub trait Log: Send {
     fn value(&self, row: Row) -> Result<Option<Bytes>, StoreError>;
     /// Gives a little of the free space back to the file system; `true` while there is more to give.
     fn shrink(&self) -> Result<bool, StoreError>;
+    /// Whether work that can wait should: what was written last is still being put in its place.
+    fn is_behind(&self) -> bool;
     /// How large the store is.
     fn size(&self) -> Result<Size, StoreError>;
 }

@@ -95,6 +95,16 @@ impl SqliteLog {
         Ok(())
     }
 
+    /// Gives [`SHRINK_PAGES`] back. The statement ends each of its steps with a page, and is only committed as one
+    /// when it is run to its end.
+    fn vacuum(&self) -> rusqlite::Result<()> {
+        let vacuum = format!("PRAGMA incremental_vacuum({SHRINK_PAGES})");
+        let mut statement = self.connection.prepare_cached(&vacuum)?;
+        let mut pages = statement.query([])?;
+        while pages.next()?.is_some() {}
+        Ok(())
+    }
+
     fn pragma(&self, name: &str) -> Result<u64, StoreError> {
         self.connection
             .prepare_cached(&format!("PRAGMA {name}"))
@@ -197,11 +207,14 @@ impl Log for SqliteLog {
         if free <= keep {
             return Ok(false);
         }
-        self.connection
-            .execute_batch(&format!("PRAGMA incremental_vacuum({SHRINK_PAGES})"))
+        self.vacuum()
             .map_err(|error| self.error("shrinking", &error))?;
         self.checkpoint.committed(&self.connection);
         Ok(free > keep + u64::from(SHRINK_PAGES))
+    }
+
+    fn is_behind(&self) -> bool {
+        self.checkpoint.is_behind()
     }
 
     fn size(&self) -> Result<Size, StoreError> {
