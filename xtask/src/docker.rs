@@ -3,8 +3,11 @@
 use crate::prerequisites::{Need, is_root, on_path};
 use crate::{debian::Suite, paths, rootfs, run};
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const ENGINE: Need = Need {
@@ -33,9 +36,26 @@ pub fn engine() -> Option<&'static Need> {
     (!elsewhere && ask().is_err()).then_some(&ENGINE)
 }
 
+/// An engine that this run has started; it goes on when this value is dropped.
+pub struct Started {
+    dockerd: Child,
+}
+
+impl Started {
+    /// Stops the engine and waits until it is gone.
+    pub fn stop(mut self) -> Result<()> {
+        let pid = i32::try_from(self.dockerd.id()).context("dockerd's process id")?;
+        kill(Pid::from_raw(pid), Signal::SIGTERM).context("stopping dockerd")?;
+        self.dockerd
+            .wait()
+            .map(drop)
+            .context("waiting for dockerd's end")
+    }
+}
+
 /// Waits for the engine's answer, and starts it where nothing else does.
-pub fn ensure_answer() -> Result<()> {
-    let Err(error) = ask() else { return Ok(()) };
+pub fn ensure_answer() -> Result<Option<Started>> {
+    let Err(error) = ask() else { return Ok(None) };
     if let Some(host) = std::env::var_os("DOCKER_HOST").filter(|host| !host.is_empty()) {
         let host = host.to_string_lossy();
         return Err(error.context(format!("no Docker engine answers at DOCKER_HOST={host}")));
@@ -47,13 +67,13 @@ pub fn ensure_answer() -> Result<()> {
     }
     // Where an init system runs, the package has started the engine.
     if wait(Duration::from_secs(5)).is_ok() {
-        return Ok(());
+        return Ok(None);
     }
-    start()
+    start().map(Some)
 }
 
 /// Starts the engine by hand, where no init system does.
-fn start() -> Result<()> {
+fn start() -> Result<Started> {
     let log = paths::cache()?.join("dockerd.log");
     eprintln!(
         "      no Docker engine answers: starting dockerd (log {})",
@@ -61,18 +81,18 @@ fn start() -> Result<()> {
     );
     let file =
         std::fs::File::create(&log).with_context(|| format!("creating {}", log.display()))?;
-    // In a session of its own, so that Ctrl-C here doesn't stop it.
-    let mut child = Command::new("setsid")
-        .arg("dockerd")
+    // In a process group of its own, so that Ctrl-C here doesn't stop it.
+    let mut dockerd = Command::new("dockerd")
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(file.try_clone()?)
         .stderr(file)
         .spawn()
         .context("starting dockerd")?;
     let Err(error) = wait(Duration::from_secs(60)) else {
-        return Ok(());
+        return Ok(Started { dockerd });
     };
-    let _ = child.kill();
+    let _ = dockerd.kill();
     bail!(
         "dockerd doesn't answer within 60 s: {error:#}. The end of {}:\n{}",
         log.display(),

@@ -83,21 +83,22 @@ const GIBIBYTES: u64 = 12;
 
 /// Checks and installs what building and running the dev cluster needs.
 pub fn ensure() -> Result<()> {
-    ensure_with(&[])
+    ensure_with(&[]).map(drop)
 }
 
-/// The same, and what the tests need beside it.
-pub fn ensure_for_tests() -> Result<()> {
+/// The same, and what the tests need beside it. An engine that had to be started for them is returned.
+pub fn ensure_for_tests() -> Result<Option<docker::Started>> {
     ensure_with(TEST_NEEDS)
 }
 
-fn ensure_with(more: &[Need]) -> Result<()> {
+fn ensure_with(more: &[Need]) -> Result<Option<docker::Started>> {
     toolchains()?;
     space()?;
     install(NEEDS.iter().chain(more).chain(docker::engine()))?;
-    docker::ensure_answer()?;
+    let started = docker::ensure_answer()?;
     docker::ensure_plugins()?;
-    inotify()
+    inotify()?;
+    Ok(started)
 }
 
 /// Toolchains are the user's choice: they are only checked. Cargo compares its own version with the workspace's.

@@ -18,7 +18,14 @@ pub struct Options {
 /// Runs the suite; the runners' own closing lines say what passed.
 pub fn task(options: &Options) -> Result<()> {
     let mut stages = Stages::new(if options.quick { 8 } else { 10 });
-    stages.run("check prerequisites", prerequisites::ensure_for_tests)?;
+    let engine = stages.run("check prerequisites", prerequisites::ensure_for_tests)?;
+    let outcome = suite(&mut stages, options);
+    eprintln!("\n{}", stages.summary());
+    let stopped = engine.map_or(Ok(()), |engine| engine.stop());
+    outcome.and(stopped)
+}
+
+fn suite(stages: &mut Stages, options: &Options) -> Result<()> {
     stages.run("check formatting", || cargo(&["fmt", "--all", "--check"]))?;
     stages.run("check lints", || {
         cargo(&[
@@ -67,9 +74,7 @@ pub fn task(options: &Options) -> Result<()> {
             &["--package", "sextant-integration", "--test", "cluster"],
             &[],
         )
-    })?;
-    eprintln!("\n{}", stages.summary());
-    Ok(())
+    })
 }
 
 fn run_tests(selection: &[&str], environment: &[(&str, &std::ffi::OsStr)]) -> Result<()> {
