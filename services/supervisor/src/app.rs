@@ -77,6 +77,8 @@ pub struct Bound {
     pub internal: SocketAddr,
     /// Address of the public listener.
     pub public: SocketAddr,
+    /// Bounds of the public listener.
+    pub limits: Limits,
     advertised: String,
     waits: Waits,
 }
@@ -119,6 +121,7 @@ impl Bound {
             listeners,
             internal,
             public,
+            limits: Limits::default(),
             advertised,
             waits,
         })
@@ -135,6 +138,7 @@ impl Bound {
             mesh,
             store,
             listeners,
+            limits,
             advertised,
             waits,
             ..
@@ -156,7 +160,7 @@ impl Bound {
             listeners.public,
             parts.mesh.server_tls(ClientAuth::Optional),
             public,
-            Limits::default(),
+            limits,
             drain.clone(),
         );
         let serve_internal = serve_grpc(

@@ -1,7 +1,7 @@
 //! gRPC clients over the mesh.
 
 use crate::identity::{Identity, ServiceName};
-use crate::tls;
+use crate::{tls, window};
 use hyper_util::rt::TokioIo;
 use rand::seq::SliceRandom;
 use rustls::ClientConfig;
@@ -25,9 +25,6 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 const DIAL_DEADLINE: Duration = Duration::from_secs(3);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_DEADLINE: Duration = Duration::from_secs(10);
-/// Windows that keep a tunnel quick over a long path, and still bound what one peer can make us hold.
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 4 << 20;
 
 /// Whom a client demands at the other end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,8 +86,8 @@ impl Channel {
         let endpoint = Endpoint::from_shared(format!("http://{address}"))
             .unwrap_or_else(|_| Endpoint::from_static("http://mesh"))
             .connect_timeout(CONNECT_DEADLINE)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_stream_window_size(window::STREAM)
+            .initial_connection_window_size(window::connection(window::STREAMS, window::STREAM))
             .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_DEADLINE)
             .keep_alive_while_idle(true);

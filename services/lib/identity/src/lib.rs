@@ -15,6 +15,7 @@ mod renew;
 mod serve;
 mod tls;
 pub mod trust;
+mod window;
 
 pub use channel::{Channel, Peer};
 pub use enroll::EnrollConfig;
@@ -23,7 +24,7 @@ pub use identity::{Identity, NodeName, ServiceName, TrustDomain};
 pub use key::{Credentials, KeyPair};
 pub use leaf::{Leaf, LeafRequest};
 pub use mesh::Mesh;
-pub use peer::{PeerIdentity, PeerInfo};
+pub use peer::{Leaving, PeerIdentity, PeerInfo};
 pub use renew::Clock;
 pub use rustls_pki_types::CertificateDer;
 pub use serve::{ClientAuth, Limits, ServerTls, serve_grpc, serve_grpc_with, serve_http};

@@ -8,7 +8,7 @@
 mod support;
 
 use rustls::{ClientConfig, NamedGroup, RootCertStore, SupportedProtocolVersion, version};
-use sextant_identity::{ClientAuth, Limits, Mesh, serve_http};
+use sextant_identity::{ClientAuth, Leaving, Limits, Mesh, serve_http};
 use sextant_kit::{Drain, DrainTrigger};
 use sextant_testkit::Root;
 use std::net::SocketAddr;
@@ -138,4 +138,32 @@ async fn calls_that_never_end_hold_a_drain_only_for_its_grace() {
         .unwrap()
         .unwrap();
     reads_to_the_end(stream).await;
+}
+
+#[tokio::test]
+async fn a_call_that_is_followed_hears_that_its_connection_is_old() {
+    let root = Root::new();
+    let limits = Limits {
+        max_anonymous_age: Duration::from_millis(50),
+        ..Limits::default()
+    };
+    let handler = |axum::Extension(leaving): axum::Extension<Leaving>| async move {
+        leaving.signaled().await;
+        "heard"
+    };
+    let app = axum::Router::new().route("/", axum::routing::get(handler));
+    let listener = loopback().await;
+    let address = listener.local_addr().unwrap();
+    let (drain, _trigger) = Drain::new();
+    let tls = named_server(&root).server_tls(ClientAuth::Optional);
+    tokio::spawn(serve_http(listener, tls, app, limits, drain));
+    let mut stream = connect(&root, address, &[&version::TLS13]).await.unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    let read = tokio::time::timeout(DEADLINE, stream.read_to_string(&mut answer)).await;
+    read.expect("an answer in time").unwrap();
+    assert!(answer.ends_with("heard"), "{answer}");
 }

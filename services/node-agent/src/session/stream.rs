@@ -119,7 +119,7 @@ impl Sessions {
         channel: Channel,
         drain: &Drain,
     ) -> String {
-        // Dropped with the session: its tunnels end with it.
+        // Dropped with the session: its tunnels end with it, unless only the connection was too old for new ones.
         let mut tunnels = JoinSet::new();
         loop {
             let message = tokio::select! {
@@ -129,7 +129,10 @@ impl Sessions {
             };
             let instruction = match message {
                 Ok(Some(NodeInstruction { instruction })) => instruction,
-                Ok(None) => return "closed by the supervisor".to_owned(),
+                Ok(None) => {
+                    tunnels.detach_all();
+                    return "closed by the supervisor".to_owned();
+                }
                 Err(status) => return describe(&status),
             };
             match instruction {

@@ -8,3 +8,4 @@
 mod join;
 mod session;
 mod supervisor;
+mod tunnel;

@@ -1,6 +1,5 @@
 use crate::join::joiner;
-use crate::supervisor::{Seen, Supervisor, Tunnel};
-use bytes::Bytes;
+use crate::supervisor::{Seen, Supervisor};
 use node_agent::app::SESSION;
 use node_agent::join::{Joined, Renewal};
 use node_agent::session::Sessions;
@@ -9,26 +8,25 @@ use sextant_identity::{Identity, Mesh};
 use sextant_kit::{Context, DrainTrigger};
 use sextant_proto::supervisor::node_instruction::Instruction;
 use sextant_proto::supervisor::node_report::Report;
-use sextant_proto::supervisor::{NodeConfig, NodeInstruction, OpenTunnel, TunnelData};
+use sextant_proto::supervisor::{NodeConfig, NodeInstruction};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-struct Node {
-    last: Last,
-    ctx: Context,
-    addresses: watch::Sender<Vec<IpAddr>>,
+/// A node that has joined.
+pub(crate) struct Node {
+    pub(crate) last: Last,
+    pub(crate) ctx: Context,
+    pub(crate) addresses: watch::Sender<Vec<IpAddr>>,
     credentials: watch::Receiver<Arc<sextant_identity::Credentials>>,
     _folder: tempfile::TempDir,
     _trigger: DrainTrigger,
 }
 
 /// A node that has joined, with its session and its renewal running.
-async fn node(supervisor: &Supervisor) -> Node {
+pub(crate) async fn node(supervisor: &Supervisor) -> Node {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("token"), supervisor.token()).unwrap();
     let joiner = joiner(supervisor, folder.path());
@@ -80,19 +78,19 @@ async fn node(supervisor: &Supervisor) -> Node {
     }
 }
 
-fn instruction(instruction: Instruction) -> Result<NodeInstruction, tonic::Status> {
+pub(crate) fn instruction(instruction: Instruction) -> Result<NodeInstruction, tonic::Status> {
     Ok(NodeInstruction {
         instruction: Some(instruction),
     })
 }
 
-async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
     let waited = tokio::time::timeout(Duration::from_secs(20), work).await;
     waited.unwrap_or_else(|_| panic!("not within 20 s: {what}"))
 }
 
 /// The next hello's addresses.
-async fn hello(seen: &mut Seen) -> Vec<String> {
+pub(crate) async fn hello(seen: &mut Seen) -> Vec<String> {
     loop {
         let report = within("a hello", seen.reports.recv())
             .await
@@ -106,23 +104,14 @@ async fn hello(seen: &mut Seen) -> Vec<String> {
     }
 }
 
-async fn open(supervisor: &Supervisor, seen: &mut Seen, target: &str) -> (Tunnel, TunnelData) {
-    let open = OpenTunnel {
-        id: format!("id-{target}"),
-        target: target.into(),
-    };
-    supervisor
-        .instruct
-        .send(instruction(Instruction::OpenTunnel(open)))
-        .await
-        .unwrap();
-    let mut tunnel = within("a tunnel", seen.tunnels.recv()).await.unwrap();
-    assert_eq!(tunnel.id, format!("id-{target}"));
-    let first = within("the first message", tunnel.up.message())
-        .await
-        .unwrap()
-        .unwrap();
-    (tunnel, first)
+/// Waits until the node says that it waits for this.
+pub(crate) async fn told(seen: &mut Seen, waiting_for: &[&str]) {
+    loop {
+        let report = within("the status", seen.reports.recv()).await.unwrap();
+        if matches!(report.report, Some(Report::Status(s)) if s.waiting_for == waiting_for) {
+            return;
+        }
+    }
 }
 
 #[tokio::test]
@@ -149,16 +138,7 @@ async fn configuration_comes_down_and_reports_go_up() {
     // A task that waits is told; a moved node says hello again and gets certificates for its new address.
     let task = node.ctx.readiness.task("kubelet");
     task.waiting("for the test");
-    loop {
-        let report = within("the status", seen.reports.recv())
-            .await
-            .unwrap()
-            .report
-            .unwrap();
-        if matches!(&report, Report::Status(s) if s.waiting_for == ["kubelet: for the test"]) {
-            break;
-        }
-    }
+    told(&mut seen, &["kubelet: for the test"]).await;
     let before = node.credentials.borrow().chain.clone();
     node.addresses
         .send_replace(vec!["127.0.0.9".parse().unwrap()]);
@@ -180,67 +160,4 @@ async fn a_session_that_breaks_is_opened_again() {
         .await
         .unwrap();
     hello(&mut seen).await;
-}
-
-#[tokio::test]
-async fn tunnels_carry_both_ways_and_half_close() {
-    let listener = match TcpListener::bind("127.0.0.1:10250").await {
-        Ok(listener) => listener,
-        Err(error) => return println!("SKIP the kubelet's port is taken here: {error}"),
-    };
-    let (supervisor, mut seen) = Supervisor::start().await;
-    let _node = node(&supervisor).await;
-    hello(&mut seen).await;
-    let (mut tunnel, first) = open(&supervisor, &mut seen, "node-1:10250").await;
-    assert_eq!((first.error.as_str(), first.data.len()), ("", 0));
-    let (mut kubelet, _) = within("the dial", listener.accept()).await.unwrap();
-
-    let question = TunnelData {
-        data: Bytes::from_static(b"question"),
-        error: String::new(),
-    };
-    tunnel.down.send(Ok(question)).await.unwrap();
-    let mut read = [0; 8];
-    within("the question", kubelet.read_exact(&mut read))
-        .await
-        .unwrap();
-    assert_eq!(&read, b"question");
-
-    // The kubelet ends its direction: what it said arrives whole, then the end.
-    let answer = vec![7; 1 << 20];
-    let writing = tokio::spawn(async move {
-        kubelet.write_all(&answer).await.unwrap();
-        kubelet.shutdown().await.unwrap();
-        kubelet
-    });
-    let mut received = 0;
-    while let Some(message) = within("data", tunnel.up.message()).await.unwrap() {
-        assert!(message.data.iter().all(|byte| *byte == 7));
-        received += message.data.len();
-    }
-    assert_eq!(received, 1 << 20);
-    // The other direction is still open, until it is ended as well.
-    let mut kubelet = writing.await.unwrap();
-    let last = TunnelData {
-        data: Bytes::from_static(b"bye"),
-        error: String::new(),
-    };
-    tunnel.down.send(Ok(last)).await.unwrap();
-    drop(tunnel);
-    let mut rest = Vec::new();
-    within("the end", kubelet.read_to_end(&mut rest))
-        .await
-        .unwrap();
-    assert_eq!(rest, b"bye");
-}
-
-#[tokio::test]
-async fn a_refused_target_is_answered_with_the_reason() {
-    let (supervisor, mut seen) = Supervisor::start().await;
-    let _node = node(&supervisor).await;
-    hello(&mut seen).await;
-    for target in ["127.0.0.1:22", "1.1.1.1:443", "node-2:10250", "nonsense"] {
-        let (_tunnel, first) = open(&supervisor, &mut seen, target).await;
-        assert!(first.error.contains(target), "{target}: {first:?}");
-    }
 }

@@ -2,10 +2,11 @@
 
 use super::hub::Hub;
 use super::peer::node_name;
-use super::stream::{self, Sources};
+use super::stream::{self, Sources, Up};
 use crate::certificates::Issuer;
 use crate::tunnel::Pending;
 use futures::Stream;
+use sextant_identity::peer;
 use sextant_proto::supervisor::{
     NodeCertificateRequests, NodeCertificates, NodeInstruction, NodeReport, TunnelData,
     node_session_server::NodeSession,
@@ -72,9 +73,13 @@ impl NodeSession for NodeSessions {
         tracing::info!(node, "session opened");
         let (down, instructions) = mpsc::channel(DOWN);
         let guard = self.sources.drain.guard();
-        let (sources, reports) = (self.sources.clone(), request.into_inner());
+        let sources = self.sources.clone();
+        let up = Up {
+            connection: peer::leaving(request.extensions()),
+            reports: request.into_inner(),
+        };
         tokio::spawn(async move {
-            stream::run(node, session, reports, sources, down).await;
+            stream::run(node, session, up, sources, down).await;
             drop(guard);
         });
         Ok(Response::new(ReceiverStream::new(instructions)))

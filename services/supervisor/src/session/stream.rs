@@ -5,7 +5,7 @@ use crate::domain::cluster::ClusterConfig;
 use crate::domain::fleet::Fleet;
 use crate::domain::membership::check_addresses;
 use crate::store::Datastore;
-use sextant_identity::TrustBundle;
+use sextant_identity::{Leaving, TrustBundle};
 use sextant_kit::Drain;
 use sextant_proto::supervisor::{
     NodeConfig, NodeHello, NodeInstruction, NodeReport, Trust, node_instruction::Instruction,
@@ -38,15 +38,21 @@ pub struct Sources {
 /// The downward half of a session.
 pub(super) type Down = mpsc::Sender<Result<NodeInstruction, Status>>;
 
+/// The upward half of a session, and what it comes over.
+pub(super) struct Up {
+    pub reports: Streaming<NodeReport>,
+    pub connection: Leaving,
+}
+
 /// Runs a session to its end and says why it ended.
 pub(super) async fn run(
     node: String,
     mut session: Session,
-    mut reports: Streaming<NodeReport>,
+    mut up: Up,
     mut sources: Sources,
     down: Down,
 ) {
-    let end = follow(&node, &mut session, &mut reports, &mut sources, &down).await;
+    let end = follow(&node, &mut session, &mut up, &mut sources, &down).await;
     drop(session);
     tracing::info!(node, reason = end.message(), "session ended");
     // A node that is gone doesn't read it; the send must not wait for it.
@@ -56,7 +62,7 @@ pub(super) async fn run(
 async fn follow(
     node: &str,
     session: &mut Session,
-    reports: &mut Streaming<NodeReport>,
+    up: &mut Up,
     sources: &mut Sources,
     down: &Down,
 ) -> Status {
@@ -67,8 +73,9 @@ async fn follow(
     sources.trust.mark_changed();
     loop {
         let instruction = tokio::select! {
-            () = sources.drain.signaled() => {
-                return Status::unavailable("this supervisor is stopping: connect to another");
+            () = sources.drain.signaled() => return stopping(),
+            () = up.connection.signaled() => {
+                return if sources.drain.is_draining() { stopping() } else { aged() };
             }
             () = session.superseded.cancelled() => {
                 return Status::aborted("this node has opened a newer session");
@@ -97,7 +104,7 @@ async fn follow(
                 Some(instruction) => instruction,
                 None => continue,
             },
-            report = reports.message() => match report {
+            report = up.reports.message() => match report {
                 Ok(Some(report)) => {
                     silent_at = Instant::now() + SILENCE;
                     note(node, session, sources, report);
@@ -126,6 +133,16 @@ async fn changed<T>(receiver: &mut watch::Receiver<T>) {
     if receiver.changed().await.is_err() {
         std::future::pending().await
     }
+}
+
+fn stopping() -> Status {
+    Status::unavailable("this supervisor is stopping: connect to another")
+}
+
+/// New tunnel connections would come over another connection than the session's, to whatever replica that leads. No
+/// error: those that the node has may finish.
+fn aged() -> Status {
+    Status::ok("its connection is old: the node opens another")
 }
 
 pub(super) fn removed(node: &str) -> Status {

@@ -80,6 +80,11 @@ impl Rig {
 
     /// Starts a replica and waits until it is ready.
     pub async fn supervisor(&self) -> Replica {
+        self.supervisor_with(Limits::default()).await
+    }
+
+    /// The same with other bounds of its public listener.
+    pub async fn supervisor_with(&self, limits: Limits) -> Replica {
         let loopback: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let config = Config {
             listen: loopback,
@@ -99,9 +104,10 @@ impl Rig {
         let client = mesh.datastore_client_with(&address, &leaf).await.unwrap();
         let listeners = Listeners::bind(&config).await.unwrap();
         let store = Datastore::new(client);
-        let bound = Bound::new(config, ctx.clone(), mesh, store, listeners)
+        let mut bound = Bound::new(config, ctx.clone(), mesh, store, listeners)
             .await
             .unwrap();
+        bound.limits = limits;
         let (internal, public) = (bound.internal.to_string(), bound.public.to_string());
         let task = tokio::spawn(bound.run());
         eventually(DEADLINE, "the supervisor is ready", || async {

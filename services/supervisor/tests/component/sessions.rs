@@ -2,11 +2,12 @@
 
 use crate::nodes::{self, Session, joined};
 use crate::rig::{DEADLINE, Rig};
-use sextant_identity::{Identity, KeyPair, ServiceName};
+use sextant_identity::{Identity, KeyPair, Limits, ServiceName};
 use sextant_proto::supervisor::RemoveNodeRequest;
 use sextant_proto::supervisor::admin_client::AdminClient;
 use sextant_proto::supervisor::node_instruction::Instruction;
 use sextant_testkit::eventually;
+use std::time::Duration;
 use tonic::Code;
 
 #[tokio::test]
@@ -83,6 +84,24 @@ async fn a_removed_node_is_cut_off_and_its_name_is_free() {
     nodes::join(&rig, &replica, "n", &rig.token("", 1), &other)
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_session_ends_without_an_error_when_its_connection_is_old() {
+    let rig = Rig::new().await;
+    let limits = Limits {
+        max_connection_age: Duration::from_millis(500),
+        ..Limits::default()
+    };
+    let replica = rig.supervisor_with(limits).await;
+    let mut session = joined(&rig, &replica, "n").await;
+    let end = loop {
+        if let Err(status) = session.next().await {
+            break status;
+        }
+    };
+    assert_eq!(end.code(), Code::Ok, "{end}");
+    Session::open(&rig, &replica, "n").await.unwrap();
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! HTTP on an accepted connection.
 
 use super::{H2, Limits};
-use crate::peer::{PeerIdentity, PeerInfo};
+use crate::peer::{Leaving, PeerIdentity, PeerInfo};
+use crate::window;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -12,8 +13,6 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 4 << 20;
 const MAX_FRAME: u32 = 64 << 10;
 const MAX_HEADERS: u32 = 32 << 10;
 /// Streams that a caller without a certificate may open.
@@ -45,18 +44,18 @@ pub(super) async fn serve(
         .alpn_protocol()
         .is_none_or(|protocol| protocol == H2);
     let anonymous = caller.identity.is_none();
-    let builder = builder(
-        http2,
-        if anonymous {
-            ANONYMOUS_STREAMS
-        } else {
-            limits.max_streams
-        },
-    );
+    let builder = if anonymous {
+        builder(http2, ANONYMOUS_STREAMS, window::ANONYMOUS_STREAM)
+    } else {
+        builder(http2, limits.max_streams, window::STREAM)
+    };
     let address = caller.info.addr;
+    let leaving = Leaving::default();
+    let told = leaving.clone();
     let app = app.map_request(move |mut request: http::Request<_>| {
         let extensions = request.extensions_mut();
         extensions.insert(caller.info.clone());
+        extensions.insert(told.clone());
         if let Some(identity) = &caller.identity {
             extensions.insert(identity.clone());
         }
@@ -72,6 +71,7 @@ pub(super) async fn serve(
     let ended = match ended {
         Some(ended) => ended,
         None => {
+            leaving.signal();
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 ended = connection => ended,
@@ -110,7 +110,7 @@ async fn aged(limits: &Limits, anonymous: bool) {
     tokio::time::sleep(age).await;
 }
 
-fn builder(http2: bool, max_streams: u32) -> Builder<TokioExecutor> {
+fn builder(http2: bool, streams: u32, window: u32) -> Builder<TokioExecutor> {
     let builder = Builder::new(TokioExecutor::new());
     let mut builder = if http2 {
         builder.http2_only()
@@ -120,11 +120,11 @@ fn builder(http2: bool, max_streams: u32) -> Builder<TokioExecutor> {
     builder
         .http2()
         .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(window)
+        .initial_connection_window_size(window::connection(streams, window))
         .max_frame_size(MAX_FRAME)
         .max_header_list_size(MAX_HEADERS)
-        .max_concurrent_streams(max_streams)
+        .max_concurrent_streams(streams)
         .keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_DEADLINE);
     builder

@@ -10,6 +10,7 @@ mod connection;
 use crate::authz::{self, Authorize, Table};
 use crate::error::Error;
 use crate::tls::{self, Material};
+use crate::window;
 use sextant_kit::Drain;
 use sextant_kit::telemetry::rpc;
 use std::sync::Arc;
@@ -56,7 +57,7 @@ impl Default for Limits {
             max_connections: 4096,
             max_handshakes: 256,
             handshake_deadline: Duration::from_secs(10),
-            max_streams: 10_000,
+            max_streams: window::STREAMS,
             max_connection_age: Duration::from_secs(20 * 3600),
             max_anonymous_age: Duration::from_secs(60),
             drain_grace: Duration::from_secs(5),
