@@ -45,7 +45,7 @@ fn suite(stages: &mut Stages, options: &Options) -> Result<()> {
     stages.run("unit and component tests", || {
         run_tests(
             &["--workspace", "--exclude", "sextant-integration"],
-            &[("SEXTANT_ETCD", etcd.as_os_str())],
+            &[("TEST_ETCD", etcd.as_os_str())],
         )
     })?;
     // The tests have just built the programs that the page is made of.

@@ -127,9 +127,9 @@ fn trials(cluster: Option<&Arc<Cluster>>) -> Vec<Trial> {
     CASES.iter().map(trial).collect()
 }
 
-/// Removes the cluster. With SEXTANT_KEEP set, a cluster on which a case failed stays for a look.
+/// Removes the cluster. With TEST_KEEP set, a cluster on which a case failed stays for a look.
 fn finish(cluster: &Cluster, failed: bool) -> anyhow::Result<()> {
-    if failed && std::env::var_os("SEXTANT_KEEP").is_some() {
+    if failed && std::env::var_os("TEST_KEEP").is_some() {
         eprintln!("kept: docker compose --project-name {}", cluster.project());
         return Ok(());
     }

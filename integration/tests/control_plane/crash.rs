@@ -16,8 +16,8 @@ const KILLS: usize = 6;
 const FIRST_START: Duration = Duration::from_millis(1500);
 
 pub async fn killed_at_any_moment_of_the_first_start() -> Result<()> {
-    let seed: u64 = match std::env::var("SEXTANT_SEED") {
-        Ok(text) => text.parse().context("SEXTANT_SEED is no number")?,
+    let seed: u64 = match std::env::var("TEST_SEED") {
+        Ok(text) => text.parse().context("TEST_SEED is no number")?,
         Err(_) => rand::random::<u32>().into(),
     };
     for round in 0..ROUNDS {
@@ -25,9 +25,9 @@ pub async fn killed_at_any_moment_of_the_first_start() -> Result<()> {
         let mut random = StdRng::seed_from_u64(number);
         first_start(&mut random)
             .await
-            .with_context(|| format!("repeat it with SEXTANT_SEED={number}"))?;
+            .with_context(|| format!("repeat it with TEST_SEED={number}"))?;
     }
-    println!("{ROUNDS} first starts from SEXTANT_SEED={seed} on");
+    println!("{ROUNDS} first starts from TEST_SEED={seed} on");
     Ok(())
 }
 

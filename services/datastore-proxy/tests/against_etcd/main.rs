@@ -1,8 +1,8 @@
 //! The same random programs for a real etcd and for datastore-proxy: every answer must be the same, byte for
 //! byte, up to the ids of cluster and members.
 //!
-//! `SEXTANT_ETCD` names the etcd binary; without it the test is skipped. `SEXTANT_SEED` repeats one program,
-//! `SEXTANT_PROGRAMS` runs more of them.
+//! `TEST_ETCD` names the etcd binary; without it the test is skipped. `TEST_SEED` repeats one program,
+//! `TEST_PROGRAMS` runs more of them.
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -81,8 +81,8 @@ impl Etcd {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_what_etcd_answers() {
-    let Some(binary) = std::env::var_os("SEXTANT_ETCD") else {
-        println!("SKIP SEXTANT_ETCD names no etcd binary");
+    let Some(binary) = std::env::var_os("TEST_ETCD") else {
+        println!("SKIP TEST_ETCD names no etcd binary");
         return;
     };
     let number = |name| {
@@ -90,8 +90,8 @@ async fn answers_what_etcd_answers() {
             .ok()
             .map(|text| text.parse::<u64>().expect("a number"))
     };
-    let programs = number("SEXTANT_PROGRAMS").unwrap_or(PROGRAMS);
-    let seeds = number("SEXTANT_SEED").map_or(0..programs, |seed| seed..seed + 1);
+    let programs = number("TEST_PROGRAMS").unwrap_or(PROGRAMS);
+    let seeds = number("TEST_SEED").map_or(0..programs, |seed| seed..seed + 1);
     for seed in seeds {
         let etcd = Etcd::start(binary.as_ref()).await;
         let (_folder, path) = support::store();
