@@ -117,6 +117,7 @@ impl Bound {
             Sealing::new(sealer, audit.clone()),
             Kms::new(kms, audit),
         );
+        ctx.readiness.started();
         Ok(Self {
             listener,
             mesh,

@@ -80,7 +80,9 @@ impl Bound {
             return Err(Error::NotLoopback(config.listen).into());
         }
         let Endpoint::Sqlite(path) = config.endpoint()?;
+        // Ready only when it serves.
         let ready = ctx.readiness.task("datastore");
+        ctx.readiness.started();
         let claim = claim(path, &ready).await?;
         ready.waiting("opening the database");
         let opened = open(claim).await?;

@@ -91,6 +91,7 @@ impl Bound {
         } = self;
         let (commands, queue) = mpsc::channel(QUEUE);
         feed::start(&client, &ctx, &metrics, &commands);
+        ctx.readiness.started();
         let retirement = Retirement::new(&client, &config);
         ctx.drain.spawn(retirement.clone().watch());
 

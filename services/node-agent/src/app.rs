@@ -108,6 +108,7 @@ impl Agent {
         network.waiting("the node hasn't joined yet");
         session.waiting("the node hasn't joined yet");
         api.waiting("the node hasn't joined yet");
+        self.ctx.readiness.started();
         let socket = self.config.socket();
         let serving = tokio::spawn({
             let (service, drain) = (self.node_service(), drain.clone());

@@ -81,7 +81,8 @@ pub async fn run(config: Config, mesh: Mesh, ctx: &Context) -> Result<(), Error>
         task: health_task,
         metrics,
     };
-    let task = ctx.readiness.task("start");
+    let task = ctx.readiness.task("rollout");
+    ctx.readiness.started();
     let supervisor = ComponentsClient::new(supervisor);
     let rollout = Rollout {
         config,

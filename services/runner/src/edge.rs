@@ -12,6 +12,7 @@ use crate::{
 /// Binds all listeners, then balances until the drain.
 pub(crate) async fn run(config: Config, ctx: Context) -> anyhow::Result<()> {
     let task = ctx.readiness.task("listeners");
+    ctx.readiness.started();
     let metrics = ctx.metrics.register(BalancerMetrics::register);
     let limits = Limits {
         connections: config.edge.max_connections,

@@ -26,8 +26,6 @@ impl Service for App {
 
     async fn run(config: Config, ctx: Context) -> anyhow::Result<()> {
         config.cluster.validate().map_err(Error::Config)?;
-        // Held until the others exist: between two waits the process isn't ready.
-        let starting = ctx.readiness.task("start");
         let listeners = Listeners::bind(&config).await?;
         let identity = ServiceName::Supervisor.into();
         let mesh = match Mesh::enroll(&config.enroll, identity, &ctx).await {
@@ -38,8 +36,9 @@ impl Service for App {
             Err(sextant_identity::Error::Drained(_)) => return Ok(()),
             outcome => outcome?,
         };
+        let readiness = ctx.readiness.clone();
         let bound = Bound::new(config, ctx, mesh, Datastore::new(client), listeners).await?;
-        starting.ready();
+        readiness.started();
         Box::pin(bound.run()).await?;
         Ok(())
     }

@@ -103,6 +103,7 @@ impl<K: Kv, S: Seal> Bound<K, S> {
         } = self;
         let metrics = TokenMetrics::register(&ctx.metrics);
         let task = ctx.readiness.task("keys");
+        ctx.readiness.started();
         let secrets = Secrets::new(kv.clone(), seal);
         let load = || Keys::load(&secrets, clock.unix());
         let loaded = retry("loading keys", &task, Backoff::default(), &ctx.drain, load).await;

@@ -19,6 +19,8 @@ struct Config {
     file: PathBuf,
     /// How long open work holds the drain, in milliseconds.
     linger_ms: u64,
+    /// Whether it never says that it has started.
+    stuck: bool,
     /// Something that nobody should see.
     #[schemars(extend("writeOnly" = true))]
     secret: String,
@@ -36,6 +38,9 @@ impl Service for Waiting {
 
     async fn run(config: Config, ctx: Context) -> anyhow::Result<()> {
         let task = ctx.readiness.task("file");
+        if !config.stuck {
+            ctx.readiness.started();
+        }
         let backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(50));
         let path = config.file.display().to_string();
         let found = retry(&path, &task, backoff, &ctx.drain, || {

@@ -146,6 +146,7 @@ where
     Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
     let (ctx, trigger) = Context::new();
+    ctx.readiness.starting();
     let mut terminate = signal(SignalKind::terminate()).context("following SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("following SIGINT")?;
     let listener = net::bind(common.admin_listen).await.context("admin port")?;

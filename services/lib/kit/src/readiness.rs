@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::watch;
 
+/// The place of the start itself; tasks come after it.
+const START: u64 = 0;
+
 /// The set of things that must be there before the process is ready. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Readiness {
@@ -43,6 +46,23 @@ impl Default for Readiness {
 }
 
 impl Readiness {
+    /// Waits for [`Self::started`], too: a process that hasn't come to its tasks yet isn't ready.
+    pub(crate) fn starting(&self) {
+        let entry = Entry {
+            name: "start".to_owned(),
+            reason: Some("the process hasn't come to what it waits for yet".to_owned()),
+        };
+        self.tasks.send_modify(|tasks| {
+            tasks.insert(START, entry);
+        });
+    }
+
+    /// All tasks that the start needs are there: what counts from now on is they.
+    pub fn started(&self) {
+        self.tasks
+            .send_if_modified(|tasks| tasks.remove(&START).is_some());
+    }
+
     /// Adds something to wait for.
     pub fn task(&self, name: impl Into<String>) -> Task {
         let entry = Entry {
@@ -51,7 +71,9 @@ impl Readiness {
         };
         let mut id = 0;
         self.tasks.send_modify(|tasks| {
-            id = tasks.last_key_value().map_or(0, |(last, _)| last + 1);
+            id = tasks
+                .last_key_value()
+                .map_or(START + 1, |(last, _)| last + 1);
             tasks.insert(id, entry);
         });
         Task {
@@ -172,6 +194,20 @@ mod tests {
         assert!(readiness.is_ready());
         drop(readiness.task("b"));
         assert_eq!(readiness.waiting().len(), 1);
+    }
+
+    #[test]
+    fn between_two_tasks_a_start_isnt_over() {
+        let readiness = Readiness::default();
+        readiness.starting();
+        assert_eq!(readiness.waiting()[0].name, "start");
+        readiness.task("identity").ready();
+        assert!(!readiness.is_ready());
+        let last = readiness.task("datastore");
+        readiness.started();
+        assert_eq!(readiness.waiting()[0].name, "datastore");
+        last.ready();
+        assert!(readiness.is_ready());
     }
 
     #[tokio::test]

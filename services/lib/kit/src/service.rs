@@ -18,7 +18,8 @@ pub trait Service {
     /// Its typed configuration.
     type Config: DeserializeOwned + Serialize + JsonSchema + Default + HasCommon + Send + 'static;
 
-    /// Runs until drained. An error ends the process with exit code 1.
+    /// Runs until drained. An error ends the process with exit code 1. It isn't ready before it has called
+    /// [`Readiness::started`], once it has added what its start waits for.
     fn run(
         config: Self::Config,
         ctx: Context,

@@ -135,6 +135,18 @@ async fn says_what_it_waits_for_and_becomes_ready() {
 }
 
 #[tokio::test]
+async fn isnt_ready_before_it_has_started() {
+    let run = Run::start("stuck", &["--set", "stuck=true"]);
+    std::fs::write(&run.file, "x").unwrap();
+    run.wait_for_output(r#""task":"file""#).await;
+    let answer = run.get("/readyz").await.unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 503") && answer.contains("start: "),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
 async fn drains_on_sigterm_and_exits_with_zero() {
     let mut run = Run::start("drain", &["--set", "linger_ms=300"]);
     run.wait_for("/readyz", "file:").await;
