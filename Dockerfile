@@ -1,6 +1,6 @@
 # One target per image. `cargo xtask images` lays the files of each image out under out/images/<image> first:
 #   skeleton/  empty folders for mounts, owned by the image's user (an empty volume takes owner and mode over)
-#   root/      everything else, owned by root
+#   files/     everything else, owned by root
 # Nothing is downloaded here: every image starts from scratch.
 ARG VERSION=dev
 ARG REVISION=unknown
@@ -19,7 +19,7 @@ FROM service AS cert-authority
 LABEL org.opencontainers.image.title="cert-authority" \
       org.opencontainers.image.description="Holds every CA key; issues certificates from a total table of profiles"
 COPY --chown=65532:65532 cert-authority/skeleton/ /
-COPY cert-authority/root/ /
+COPY cert-authority/files/ /
 EXPOSE 7443 9090
 ENTRYPOINT ["/usr/local/bin/cert-authority"]
 CMD ["serve"]
@@ -28,7 +28,7 @@ FROM service AS token-service
 LABEL org.opencontainers.image.title="token-service" \
       org.opencontainers.image.description="Join tokens and the ServiceAccount token signer"
 COPY --chown=65532:65532 token-service/skeleton/ /
-COPY token-service/root/ /
+COPY token-service/files/ /
 EXPOSE 7443 9090
 ENTRYPOINT ["/usr/local/bin/token-service"]
 CMD ["serve"]
@@ -37,7 +37,7 @@ FROM service AS datastore-proxy
 LABEL org.opencontainers.image.title="datastore-proxy" \
       org.opencontainers.image.description="The etcd v3 API over SQLite"
 COPY --chown=65532:65532 datastore-proxy/skeleton/ /
-COPY datastore-proxy/root/ /
+COPY datastore-proxy/files/ /
 EXPOSE 2379 9090
 ENTRYPOINT ["/usr/local/bin/datastore-proxy"]
 CMD ["serve"]
@@ -46,7 +46,7 @@ FROM service AS supervisor
 LABEL org.opencontainers.image.title="supervisor" \
       org.opencontainers.image.description="The cluster's configuration, nodes and their sessions, add-ons, and the tunnel"
 COPY --chown=65532:65532 supervisor/skeleton/ /
-COPY supervisor/root/ /
+COPY supervisor/files/ /
 EXPOSE 7443 9443 9090
 ENTRYPOINT ["/usr/local/bin/supervisor"]
 CMD ["serve"]
@@ -55,7 +55,7 @@ FROM service AS runner
 LABEL org.opencontainers.image.title="runner" \
       org.opencontainers.image.description="Runs one upstream component; balances in front of the control plane as edge"
 COPY --chown=65532:65532 runner/skeleton/ /
-COPY runner/root/ /
+COPY runner/files/ /
 EXPOSE 6443 9443 9090
 ENTRYPOINT ["/usr/local/bin/runner"]
 CMD ["serve"]
@@ -63,37 +63,37 @@ CMD ["serve"]
 FROM runner AS kube-apiserver
 LABEL org.opencontainers.image.title="kube-apiserver" \
       org.opencontainers.image.description="Upstream's kube-apiserver under Sextant's runner"
-COPY kube-apiserver/root/ /
+COPY kube-apiserver/files/ /
 
 FROM runner AS kube-controller-manager
 LABEL org.opencontainers.image.title="kube-controller-manager" \
       org.opencontainers.image.description="Upstream's kube-controller-manager under Sextant's runner"
-COPY kube-controller-manager/root/ /
+COPY kube-controller-manager/files/ /
 
 FROM runner AS kube-scheduler
 LABEL org.opencontainers.image.title="kube-scheduler" \
       org.opencontainers.image.description="Upstream's kube-scheduler under Sextant's runner"
-COPY kube-scheduler/root/ /
+COPY kube-scheduler/files/ /
 
 # Changes the node's packet filter, so it is root, with NET_ADMIN as its only capability (set where it is run).
 FROM service AS netpol-controller
 LABEL org.opencontainers.image.title="netpol-controller" \
       org.opencontainers.image.description="NetworkPolicy as one nftables table"
 USER 0:0
-COPY netpol-controller/root/ /
+COPY netpol-controller/files/ /
 ENTRYPOINT ["/usr/local/bin/netpol-controller"]
 CMD ["serve"]
 
 FROM service AS coredns
 LABEL org.opencontainers.image.title="coredns" \
       org.opencontainers.image.description="Upstream's CoreDNS with the plugins that a cluster needs"
-COPY coredns/root/ /
+COPY coredns/files/ /
 ENTRYPOINT ["/usr/local/bin/coredns"]
 
 FROM service AS pause
 LABEL org.opencontainers.image.title="pause" \
       org.opencontainers.image.description="Upstream's pause: holds the namespaces of a pod"
-COPY pause/root/ /
+COPY pause/files/ /
 ENTRYPOINT ["/pause"]
 
 # A shell, a web server and the usual probes in 2 MiB, for first steps and for tests without a registry.
@@ -101,7 +101,7 @@ FROM service AS toolbox
 LABEL org.opencontainers.image.title="toolbox" \
       org.opencontainers.image.description="busybox for first steps and tests"
 COPY --chown=65532:65532 toolbox/skeleton/ /
-COPY toolbox/root/ /
+COPY toolbox/files/ /
 ENV PATH=/bin
 CMD ["/bin/sh"]
 
@@ -114,7 +114,7 @@ LABEL org.opencontainers.image.vendor="Sextant" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.title="node" \
       org.opencontainers.image.description="One node: node-agent, containerd, kubelet and kube-proxy"
-COPY node/root/ /
+COPY node/files/ /
 COPY --chown=65532:65532 node/skeleton/ /
 ENV PATH=/usr/sbin:/usr/bin:/sbin:/bin
 STOPSIGNAL SIGTERM

@@ -162,7 +162,7 @@ impl Layout<'_> {
     fn lay_out(&self, image: &str) -> Result<()> {
         let folder = self.contexts.join(image);
         paths::remove(&folder)?;
-        let (root, skeleton) = (folder.join("root"), folder.join("skeleton"));
+        let (root, skeleton) = (folder.join("files"), folder.join("skeleton"));
         paths::create(&root)?;
         paths::create(&skeleton)?;
         if PROGRAMS.iter().any(|(program, _)| *program == image) {
