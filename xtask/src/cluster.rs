@@ -11,6 +11,7 @@ use serde_json::Value;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// Which dev cluster.
 #[derive(clap::Args, Clone)]
@@ -72,6 +73,13 @@ pub fn clean(options: &Options) -> Result<()> {
     paths::remove(&cluster.state())
 }
 
+/// Why a port of 127.0.0.1 can't be listened on.
+fn taken(port: u16) -> Option<(u16, std::io::Error)> {
+    TcpListener::bind(("127.0.0.1", port))
+        .err()
+        .map(|error| (port, error))
+}
+
 fn bin() -> PathBuf {
     paths::out().join("bin")
 }
@@ -126,19 +134,28 @@ impl Cluster {
 
     /// Says early that something else listens where the cluster's ports are to be.
     fn check_ports(&self) -> Result<()> {
-        let running = run::output(self.docker_compose().args(["ps", "--quiet", "edge"]))?;
-        if !running.is_empty() {
-            return Ok(());
-        }
-        for port in [self.options.api_port, self.options.join_port] {
-            if let Err(error) = TcpListener::bind(("127.0.0.1", port)) {
+        let edge = |more: &[&str]| {
+            let mut ps = self.docker_compose();
+            run::output(ps.args(["ps", "--quiet"]).args(more).arg("edge"))
+        };
+        let started = Instant::now();
+        loop {
+            if !edge(&[])?.is_empty() {
+                return Ok(());
+            }
+            let ports = [self.options.api_port, self.options.join_port];
+            let Some((port, error)) = ports.into_iter().find_map(taken) else {
+                return Ok(());
+            };
+            // After an interrupted start the engine may be about to start or to stop ours.
+            if edge(&["--all"])?.is_empty() || started.elapsed() > Duration::from_secs(10) {
                 bail!(
                     "port {port} of 127.0.0.1 can't be used: {error}; free it (`ss -ltnp` as root shows who has \
                      it), or choose others: cargo xtask up --api-port 7443 --join-port 10443"
                 );
             }
+            std::thread::sleep(Duration::from_millis(300));
         }
-        Ok(())
     }
 
     /// Starts the containers.

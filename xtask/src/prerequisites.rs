@@ -62,6 +62,12 @@ const TEST_NEEDS: &[Need] = &[
         present: || on_path("curl"),
     },
     Need {
+        what: "openssl",
+        why: "tests look at certificates and handshakes with another implementation",
+        packages: &["openssl"],
+        present: || on_path("openssl"),
+    },
+    Need {
         what: "libfaketime",
         why: "tests run services at another time of day",
         packages: &["faketime"],

@@ -75,10 +75,25 @@ pub fn report(cluster: &Cluster) -> String {
     text
 }
 
-fn last_lines(cluster: &Cluster, service: &str) -> String {
+/// The end of a service's log.
+pub fn last_lines(cluster: &Cluster, service: &str) -> String {
     let arguments = ["logs", "--no-log-prefix", "--tail", "8", service];
     let logs = run::output(cluster.docker_compose().args(arguments)).unwrap_or_default();
     logs.lines()
-        .map(|line| format!("      {}\n", line.chars().take(300).collect::<String>()))
+        .map(|line| {
+            format!(
+                "      {}\n",
+                plain(line).chars().take(200).collect::<String>()
+            )
+        })
         .collect()
+}
+
+/// A line of our JSON logs as level, message and reason; any other line as it is.
+fn plain(line: &str) -> String {
+    let Ok(entry) = serde_json::from_str::<Value>(line) else {
+        return line.to_owned();
+    };
+    let fields = ["level", "message", "task", "reason", "error"].map(|name| entry[name].as_str());
+    fields.into_iter().flatten().collect::<Vec<_>>().join("  ")
 }

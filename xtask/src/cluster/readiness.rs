@@ -93,19 +93,35 @@ impl Cluster {
             }
             if said.elapsed() > Duration::from_secs(10) {
                 said = Instant::now();
-                let reason: String = format!("{error:#}").chars().take(200).collect();
                 let elapsed = started.elapsed().as_secs();
-                eprintln!("      {elapsed} s, waiting for {what}: {reason}");
+                eprintln!("      {elapsed} s, waiting for {what}: {}", reason(&error));
                 if let Some(service) = restarts.again_and_again(self)? {
                     bail!(
-                        "container {service} ends as soon as it starts\n{}",
-                        health::report(self)
+                        "container {service} ends as soon as it starts:\n{}",
+                        health::last_lines(self, &service)
                     );
                 }
             }
             std::thread::sleep(Duration::from_millis(250));
         }
     }
+}
+
+/// What a program said, in one line and without the program's call.
+fn reason(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    let said = text
+        .split_once("exit status: ")
+        .and_then(|(_, rest)| rest.split_once(": "));
+    let said = said.map_or(text.as_str(), |(_, said)| {
+        said.trim_start_matches("error: ")
+    });
+    said.lines()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .chars()
+        .take(200)
+        .collect()
 }
 
 /// The checks that kube-apiserver's /readyz calls failed, out of kubectl's words.
