@@ -1,6 +1,7 @@
 //! The first contact with a supervisor: HTTPS whose authority is known by its hash, or by its certificates.
 
 mod bootstrap;
+mod clock;
 mod hash;
 
 pub use hash::CaHash;
@@ -11,6 +12,7 @@ use crate::identity::ServiceName;
 use crate::tls::{self, Wanted};
 use crate::trust;
 use bytes::Bytes;
+use clock::Skew;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
@@ -19,7 +21,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sextant_proto::join::{ErrorBody, REJOIN_EXPORTER_LABEL};
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
@@ -38,7 +40,8 @@ impl PinnedClient {
     /// Fetches `/cacerts` from `address` (host:port) without trust, compares its SHA-256 with `hash`, and
     /// connects again trusting exactly these anchors and `service/supervisor`. Nothing secret is sent before.
     pub async fn connect(address: &str, hash: CaHash) -> Result<Self, Error> {
-        let pem = deadline(address, CONNECT_DEADLINE, bootstrap::fetch_anchors(address)).await?;
+        let fetching = bootstrap::fetch_anchors(address);
+        let (pem, skew) = deadline(address, CONNECT_DEADLINE, fetching).await?;
         let found = CaHash::of(pem.as_bytes());
         if !found.matches(&hash) {
             return Err(Error::Peer {
@@ -49,7 +52,8 @@ impl PinnedClient {
                 ),
             });
         }
-        Self::connect_trusting(address, &pem).await
+        let connecting = Self::connect_trusting(address, &pem).await;
+        connecting.map_err(|error| skew.explain(error))
     }
 
     /// Connects to `address` (host:port) trusting `anchors_pem`, e.g. those of an enrolment folder.
@@ -119,7 +123,7 @@ impl PinnedClient {
         let request = request.body(Full::new(body)).map_err(|e| self.error(e))?;
         let address = self.address.clone();
         let exchange = exchange(&address, &mut self.sender, request);
-        let (status, body) = deadline(&address, REQUEST_DEADLINE, exchange).await?;
+        let Answer { status, skew, body } = deadline(&address, REQUEST_DEADLINE, exchange).await?;
         if status.is_success() {
             return serde_json::from_slice(&body)
                 .map_err(|e| self.error(format!("the answer to {what} isn't understood: {e}")));
@@ -131,11 +135,11 @@ impl PinnedClient {
         if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
             return Err(self.error(format!("{what}: {reason}")));
         }
-        Err(Error::Refused {
+        Err(skew.explain(Error::Refused {
             address,
             what,
             reason,
-        })
+        }))
     }
 
     fn error(&self, reason: impl fmt::Display) -> Error {
@@ -175,12 +179,19 @@ async fn open(address: &str, dial: &Dial) -> Result<(SendRequest<Full<Bytes>>, [
     Ok((sender, exporter))
 }
 
+/// The whole of an answer.
+struct Answer {
+    status: StatusCode,
+    skew: Skew,
+    body: Bytes,
+}
+
 /// One request and its whole answer, at most [`MAX_BODY`].
 async fn exchange(
     address: &str,
     sender: &mut SendRequest<Full<Bytes>>,
     request: Request<Full<Bytes>>,
-) -> Result<(StatusCode, Bytes), Error> {
+) -> Result<Answer, Error> {
     let failed = |reason: String| Error::Peer {
         address: address.to_owned(),
         reason,
@@ -190,9 +201,13 @@ async fn exchange(
         .send_request(request)
         .await
         .map_err(|e| failed(e.to_string()))?;
-    let status = answer.status();
+    let (status, skew) = (
+        answer.status(),
+        Skew::of(answer.headers(), SystemTime::now()),
+    );
     let body = Limited::new(answer.into_body(), MAX_BODY).collect().await;
-    Ok((status, body.map_err(|e| failed(e.to_string()))?.to_bytes()))
+    let body = body.map_err(|e| failed(e.to_string()))?.to_bytes();
+    Ok(Answer { status, skew, body })
 }
 
 async fn deadline<T>(

@@ -10,15 +10,20 @@ mod support;
 use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 use sextant_identity::pin::{CaHash, PinnedClient};
-use sextant_identity::{ClientAuth, Error, Limits, PeerInfo, ServiceName, serve_http};
+use sextant_identity::{
+    Authority, ClientAuth, Error, Limits, Mesh, PeerInfo, ServiceName, serve_http,
+};
 use sextant_kit::{Drain, DrainTrigger};
 use sextant_proto::join::ErrorBody;
 use sextant_testkit::Root;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 use support::*;
+use time::format_description::well_known::{Rfc2822, Rfc3339};
 
 type Heard = Arc<Mutex<Vec<String>>>;
 
@@ -30,6 +35,18 @@ struct Supervisor {
 
 /// A join API that notes every path and bearer token it hears.
 async fn supervisor_api(root: &Root, service: ServiceName, cacerts: String) -> Supervisor {
+    supervisor_at(root.mesh(service), SystemTime::now(), cacerts).await
+}
+
+async fn dated(State(now): State<SystemTime>, mut answer: Response) -> Response {
+    let date = time::OffsetDateTime::from(now).format(&Rfc2822).unwrap();
+    let date = date.replace("+0000", "GMT").parse().unwrap();
+    answer.headers_mut().insert("date", date);
+    answer
+}
+
+/// The same with a clock of its own.
+async fn supervisor_at(mesh: Mesh, now: SystemTime, cacerts: String) -> Supervisor {
     async fn join(
         State(heard): State<Heard>,
         headers: HeaderMap,
@@ -52,11 +69,12 @@ async fn supervisor_api(root: &Root, service: ServiceName, cacerts: String) -> S
         )
         .route("/big", get(|| async { "x".repeat(300 << 10) }))
         .route("/v1/join", post(join))
-        .with_state(Arc::clone(&heard));
+        .with_state(Arc::clone(&heard))
+        .layer(axum::middleware::map_response_with_state(now, dated));
     let (drain, trigger) = Drain::new();
     let listener = loopback().await;
     let address = listener.local_addr().unwrap().to_string();
-    let tls = root.mesh(service).server_tls(ClientAuth::Optional);
+    let tls = mesh.server_tls(ClientAuth::Optional);
     tokio::spawn(serve_http(listener, tls, app, Limits::default(), drain));
     Supervisor {
         address,
@@ -146,5 +164,48 @@ async fn answers_are_bounded() {
     assert!(
         error.to_string().contains("length limit exceeded"),
         "{error}"
+    );
+}
+
+#[tokio::test]
+async fn clocks_that_differ_are_told_with_the_refusal() {
+    let root = Root::new();
+    let (pem, hash) = bundle(&root);
+    let then = SystemTime::now() - Duration::from_secs(3600);
+    let mesh = |until: SystemTime| {
+        let (mesh, credentials, _) = root.rotating_mesh(ServiceName::Supervisor);
+        let wish = root
+            .wish(Authority::Mesh)
+            .identity(&ServiceName::Supervisor.into())
+            .valid(then - Duration::from_secs(3600), until);
+        credentials.send_replace(Arc::new(root.sign(wish)));
+        mesh
+    };
+    let clock = time::OffsetDateTime::from(then).replace_nanosecond(0);
+    let clock = clock.unwrap().format(&Rfc3339).unwrap();
+
+    // By its own clock the certificate is valid for half an hour more.
+    let expired = mesh(then + Duration::from_secs(1800));
+    let server = supervisor_at(expired, then, pem.clone()).await;
+    let error = PinnedClient::connect(&server.address, hash)
+        .await
+        .unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("expired at") && text.contains(&format!("its clock says {clock}, ours")),
+        "{text}"
+    );
+
+    let valid = mesh(then + Duration::from_secs(7200));
+    let server = supervisor_at(valid, then, pem).await;
+    let mut client = PinnedClient::connect(&server.address, hash).await.unwrap();
+    let refused = client
+        .post::<_, Value>("/v1/join", Some("bad"), &json!({}))
+        .await
+        .unwrap_err();
+    let text = refused.to_string();
+    assert!(
+        text.contains("token_unknown") && text.contains(&format!("its clock says {clock}, ours")),
+        "{text}"
     );
 }

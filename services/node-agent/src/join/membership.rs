@@ -242,32 +242,12 @@ async fn bounded<T>(
     work: impl Future<Output = Result<T, IdentityError>>,
 ) -> Result<T, Error> {
     match tokio::time::timeout(DEADLINE, work).await {
-        Ok(Err(error)) => Err(with_clock(error)),
-        Ok(Ok(value)) => Ok(value),
+        Ok(answer) => Ok(answer?),
         Err(_) => Err(Error::Supervisor {
             address: address.to_owned(),
             reason: format!("no answer within {} s", DEADLINE.as_secs()),
         }),
     }
-}
-
-/// A certificate outside its life is most often a clock that is off.
-fn with_clock(error: IdentityError) -> Error {
-    let text = error.to_string();
-    let lower = text.to_lowercase();
-    let validity = ["expired", "notvalidyet", "not valid yet"]
-        .iter()
-        .any(|t| lower.contains(t));
-    if validity && !matches!(error, IdentityError::Refused { .. }) {
-        let now = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        return Error::Join(format!(
-            "{text}; this node's clock says {} s after 1970: compare it with the supervisor's",
-            now.as_secs()
-        ));
-    }
-    Error::Identity(error)
 }
 
 fn warn_of_skew(credentials: &Credentials) {

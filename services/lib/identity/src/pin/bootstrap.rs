@@ -1,6 +1,7 @@
 //! The one request that is made without trust: the CA bundle, which its hash then proves.
 
-use super::{HTTP1, exchange, open};
+use super::clock::Skew;
+use super::{Answer, HTTP1, exchange, open};
 use crate::channel::Dial;
 use crate::error::Error;
 use crate::tls;
@@ -13,8 +14,8 @@ use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use std::sync::Arc;
 
-/// `/cacerts` of whoever answers at `address`.
-pub(super) async fn fetch_anchors(address: &str) -> Result<String, Error> {
+/// `/cacerts` of whoever answers at `address`, and how far their clock is from ours.
+pub(super) async fn fetch_anchors(address: &str) -> Result<(String, Skew), Error> {
     let algorithms = tls::provider().signature_verification_algorithms;
     let mut config = ClientConfig::builder_with_provider(tls::provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -31,12 +32,14 @@ pub(super) async fn fetch_anchors(address: &str) -> Result<String, Error> {
         .header(header::HOST, address)
         .body(Full::<Bytes>::default())
         .map_err(|e| failed(e.to_string()))?;
-    let (status, body) = exchange(address, &mut sender, request).await?;
+    let Answer { status, skew, body } = exchange(address, &mut sender, request).await?;
     if !status.is_success() {
         return Err(failed(format!("GET /cacerts: {status}")));
     }
-    String::from_utf8(body.to_vec())
-        .map_err(|_| failed("GET /cacerts: the answer isn't text".to_owned()))
+    match String::from_utf8(body.to_vec()) {
+        Ok(pem) => Ok((pem, skew)),
+        Err(_) => Err(failed("GET /cacerts: the answer isn't text".to_owned())),
+    }
 }
 
 /// Accepts any certificate: what comes over this connection is believed only for its hash.
