@@ -124,8 +124,9 @@ impl Agent {
             return Ok(());
         };
         let readiness = self.ctx.readiness.clone();
+        let ready = tracing::info_span!(parent: &start, "node_ready");
         drain.spawn(async move {
-            readiness.ready().await;
+            readiness.ready().instrument(ready).await;
             drop(start);
         });
         self.run_joined(joined, [session, identity, network, api])

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
+use tracing::{Instrument, info_span};
 
 /// Sign of life.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -138,12 +139,15 @@ impl Sessions {
             match instruction {
                 Some(Instruction::Config(config)) => self.last.set(config),
                 Some(Instruction::OpenTunnel(open)) => {
+                    let span =
+                        info_span!(parent: None, "tunnel", id = open.id, target = open.target);
                     let permit = self.tunnels.clone().try_acquire_owned();
                     let dial = match permit {
                         Ok(permit) => tunnel::Dial::new(self.reach(), open.target, permit),
                         Err(_) => tunnel::Dial::refused("the node carries too many connections"),
                     };
-                    tunnels.spawn(tunnel::carry(channel.clone(), open.id, dial));
+                    let carried = tunnel::carry(channel.clone(), open.id, dial);
+                    tunnels.spawn(carried.instrument(span));
                 }
                 Some(Instruction::Trust(trust)) => self.set_trust(&trust),
                 // A newer supervisor may know more.

@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::metadata::MetadataValue;
+use tracing::{Instrument, info_span};
 
 /// Longest dial.
 const DIAL: Duration = Duration::from_secs(5);
@@ -62,7 +63,7 @@ impl Dial {
 /// Dials, tells the outcome in the first message (empty when the dial succeeded), and copies until both
 /// directions have ended.
 pub(super) async fn carry(channel: Channel, id: String, dial: Dial) {
-    let dialled = dial.connect().await;
+    let dialled = dial.connect().instrument(info_span!("dial")).await;
     let (up, queue) = mpsc::channel(QUEUE);
     let error = dialled.as_ref().err().cloned().unwrap_or_default();
     if !error.is_empty() {

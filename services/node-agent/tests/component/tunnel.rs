@@ -4,11 +4,14 @@ use bytes::Bytes;
 use sextant_proto::supervisor::node_instruction::Instruction;
 use sextant_proto::supervisor::{NodeConfig, OpenTunnel, TunnelData};
 use sextant_testkit::eventually;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
 
 /// The kubelet's port on an address that this test has for itself.
 async fn kubelet(address: &str) -> Option<TcpListener> {
@@ -116,6 +119,58 @@ async fn tunnels_carry_both_ways_and_half_close() {
         .await
         .unwrap();
     assert_eq!(rest, b"bye");
+}
+
+#[tokio::test]
+async fn tunnels_have_spans() {
+    let recorder = Recorder::default();
+    let spans = recorder.0.clone();
+    // For all threads: what other tests leave unrecorded would stay so.
+    tracing::subscriber::set_global_default(recorder).unwrap();
+    let (supervisor, mut seen) = Supervisor::start().await;
+    let _node = node(&supervisor).await;
+    hello(&mut seen).await;
+    open(&supervisor, &mut seen, "9.9.9.9:443").await;
+    let spans = spans.lock().unwrap();
+    for span in [r#"tunnel id="id-9.9.9.9:443" target="9.9.9.9:443""#, "dial"] {
+        assert!(spans.iter().any(|seen| seen == span), "{spans:?}");
+    }
+}
+
+/// Spans with their fields.
+#[derive(Default)]
+struct Recorder(Arc<Mutex<Vec<String>>>);
+
+struct Fields<'a>(&'a mut String);
+
+impl Visit for Fields<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        *self.0 += &format!(" {}={value:?}", field.name());
+    }
+}
+
+impl Subscriber for Recorder {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, attributes: &Attributes<'_>) -> Id {
+        let mut span = attributes.metadata().name().to_owned();
+        attributes.record(&mut Fields(&mut span));
+        let mut spans = self.0.lock().unwrap();
+        spans.push(span);
+        Id::from_u64(spans.len() as u64)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
 }
 
 #[tokio::test]

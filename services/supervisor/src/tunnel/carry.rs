@@ -13,6 +13,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
+use tracing::field::Empty;
+use tracing::{Instrument, Span, info_span};
 
 const STOPPING: &str = "this supervisor is stopping";
 
@@ -39,7 +41,9 @@ impl Carrier {
         target: &str,
         from_api: Streaming<EgressData>,
     ) -> Result<ReceiverStream<Answer>, Status> {
-        let (end, first) = self.open(node, target).await?;
+        let span = info_span!("tunnel", id = Empty, node, target);
+        let opening = self.open(node, target, &span);
+        let (end, first) = opening.instrument(span.clone()).await?;
         let (to_api, answers) = mpsc::channel(WINDOW);
         let opened = Message::Opened(EgressOpened {
             node: node.to_owned(),
@@ -54,20 +58,28 @@ impl Carrier {
             }));
         }
         let carrier = self.clone();
-        tokio::spawn(async move {
+        let copying = async move {
             let _open = carrier.metrics.opened();
             tokio::join!(carrier.up(end.up, to_api), carrier.down(from_api, end.down));
-        });
+        };
+        tokio::spawn(copying.instrument(span));
         Ok(ReceiverStream::new(answers))
     }
 
     /// Asks the node to dial and waits for its answer, which may carry data already.
-    async fn open(&self, node: &str, target: &str) -> Result<(NodeEnd, Bytes), Status> {
+    async fn open(
+        &self,
+        node: &str,
+        target: &str,
+        span: &Span,
+    ) -> Result<(NodeEnd, Bytes), Status> {
         let deadline = Instant::now() + OPEN_DEADLINE;
         let late = |what: &str| {
             Status::deadline_exceeded(format!("node {node:?} {what} {target} within 10 s"))
         };
         let mut expected = self.pending.expect(node)?;
+        // The node's own span has it, too.
+        span.record("id", &expected.id);
         let open = OpenTunnel {
             id: expected.id.clone(),
             target: target.to_owned(),
