@@ -103,7 +103,7 @@ pub fn stop_start(cluster: &Cluster) -> Result<()> {
 
 pub fn down_up(cluster: &Cluster) -> Result<()> {
     cluster.kubectl(&["create", "configmap", "kept-over-down"])?;
-    cluster.compose(&["down", "--timeout", "30"])?;
+    cluster.down(&["--timeout", "30"])?;
     cluster.compose(&["up", "--detach"])?;
     came_back(cluster, "kept-over-down")
 }
