@@ -86,7 +86,7 @@ fn pod(interface: &str, address: &str) -> Option<Netns> {
         "addr add {GATEWAY}/32 dev {interface}
          addr add fe80::1/64 dev {interface} nodad
          link set {interface} up
-         route add {address}/32 dev {interface}"
+         route add {address}/32 dev {interface} scope host"
     ));
     for line in [
         &format!("addr add {address}/32 dev eth0"),
