@@ -207,9 +207,10 @@ impl Cluster {
         let services = run::output(self.docker_compose().args(["ps", "--services"]))?;
         for service in services.lines() {
             let id = run::output(self.docker_compose().args(["ps", "--quiet", service]))?;
-            let table = run::output(Command::new("docker").args(["top", &id, "-eo", "rss,comm"]))?;
+            let table =
+                run::output(Command::new("docker").args(["top", &id, "-eo", "pid,rss,comm"]))?;
             for line in table.lines().skip(1) {
-                let mut words = line.split_whitespace();
+                let mut words = line.split_whitespace().skip(1);
                 let (Some(rss), Some(program)) = (words.next(), words.next()) else {
                     continue;
                 };
