@@ -48,40 +48,40 @@ impl Selection {
 
 /// Reads `query` from `state`.
 pub fn select(state: &State, query: &Query, count: bool) -> Result<Selection, Fault> {
-    select_with(
-        state.revision,
-        state.compacted,
-        query,
-        count,
-        |range, revision, visit| {
-            if let Some(key) = range.as_key() {
-                if let Some(version) = state.index.get(key, revision) {
+    let at = at(query, state.revision, state.compacted)?;
+    let mut found = Selection {
+        revision: state.revision,
+        ..Selection::default()
+    };
+    if !query.count_only {
+        found = select_with(state.revision, query, false, |visit| {
+            if let Some(key) = query.range.as_key() {
+                if let Some(version) = state.index.get(key, at) {
                     visit(key, *version);
                 }
                 return;
             }
-            for (key, version) in state.index.iter(range, revision) {
+            for (key, version) in state.index.iter(&query.range, at) {
                 if !visit(key, *version) {
                     return;
                 }
             }
-        },
-    )
+        });
+    }
+    if count && (found.more || query.count_only) {
+        found.count = i64::try_from(state.index.count(&query.range, at)).unwrap_or(i64::MAX);
+    }
+    Ok(found)
 }
 
 /// Reads `query` from a view, values included.
 pub fn read(view: &dyn View, query: &Query) -> Result<RangeAnswer, Fault> {
-    let selection = select_with(
-        view.revision(),
-        view.compacted(),
-        query,
-        true,
-        |range, revision, visit| {
-            view.scan(range, revision, &mut |key, version| {
-                visit(key, version);
-            });
-        },
-    )?;
+    let at = at(query, view.revision(), view.compacted())?;
+    let selection = select_with(view.revision(), query, true, |visit| {
+        view.scan(&query.range, at, &mut |key, version| {
+            visit(key, version);
+        });
+    });
     let values = selection.rows(query).into_iter().map(|row| view.value(row));
     let values = values.collect::<Result<Vec<_>, _>>()?;
     Ok(finish(selection, query, values))
@@ -100,26 +100,25 @@ pub fn check_revision(revision: i64, newest: i64, compacted: i64) -> Result<(), 
 /// Visits keys until told to stop by `false`.
 type Visit<'v> = &'v mut dyn FnMut(&Bytes, Version) -> bool;
 
-fn select_with(
-    newest: i64,
-    compacted: i64,
-    query: &Query,
-    count: bool,
-    scan: impl FnOnce(&KeyRange, i64, Visit<'_>),
-) -> Result<Selection, Fault> {
+/// The revision that `query` asks for.
+fn at(query: &Query, newest: i64, compacted: i64) -> Result<i64, Fault> {
     let revision = if query.revision > 0 {
         query.revision
     } else {
         newest
     };
-    check_revision(revision, newest, compacted)?;
+    check_revision(revision, newest, compacted).map(|()| revision)
+}
+
+/// Picks keys from those that `scan` shows. With `count` it sees all of them, else only as many as the answer needs.
+fn select_with(newest: i64, query: &Query, count: bool, scan: impl FnOnce(Visit<'_>)) -> Selection {
     let mut found = Selection {
         revision: newest,
         ..Selection::default()
     };
     let limit = usize::try_from(query.limit).ok().filter(|limit| *limit > 0);
     let early = limit.filter(|_| query.is_default_order() && !query.is_filtered());
-    scan(&query.range, revision, &mut |key, version| {
+    scan(&mut |key, version| {
         found.count += 1;
         let full = early.is_some_and(|limit| found.hits.len() > limit);
         if !query.count_only && !full && holds(query, &version) {
@@ -131,7 +130,7 @@ fn select_with(
     if query.target != SortTarget::Value {
         cut(&mut found.hits, limit, &mut found.more);
     }
-    Ok(found)
+    found
 }
 
 fn holds(query: &Query, version: &Version) -> bool {
