@@ -2,4 +2,5 @@
 
 pub(crate) mod change;
 pub mod component;
+pub(crate) mod kubeconfig;
 pub(crate) mod path;

@@ -1,7 +1,7 @@
 //! Asks the component whether it is ready and whether it lives, with the runner's own certificate: anonymous requests
 //! are refused.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
@@ -11,6 +11,8 @@ use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, pki_types::ServerNa
 use sextant_identity::{Credentials, Leaf, Mesh, TrustBundle};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
+
+use crate::domain::kubeconfig::Server;
 
 /// How long one question may take.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -29,16 +31,28 @@ impl Probe {
         Self { mesh, leaf }
     }
 
-    /// Ok when `path` is answered with 200; else what was found instead.
+    /// Ok when the component answers `path` with 200; else what was found instead.
     pub(crate) async fn ask(&self, port: u16, path: &str) -> Result<(), String> {
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        match timeout(DEADLINE, self.exchange(address, path)).await {
+        let here = Server {
+            name: "localhost".to_owned(),
+            address: format!("127.0.0.1:{port}"),
+        };
+        self.ask_at(&here, path).await
+    }
+
+    /// The same of another server.
+    pub(crate) async fn ask_at(&self, server: &Server, path: &str) -> Result<(), String> {
+        match timeout(DEADLINE, self.exchange(server, path)).await {
             Ok(answer) => answer,
-            Err(_) => Err(format!("{path} gave no answer within {DEADLINE:?}")),
+            Err(_) => Err(format!(
+                "{path} at {} gave no answer within {DEADLINE:?}",
+                server.address
+            )),
         }
     }
 
-    async fn exchange(&self, address: SocketAddr, path: &str) -> Result<(), String> {
+    async fn exchange(&self, server: &Server, path: &str) -> Result<(), String> {
+        let Server { name, address } = server;
         let failed = |what: &'static str| {
             move |error: &dyn std::fmt::Display| format!("{what} {address}: {error}")
         };
@@ -48,14 +62,14 @@ impl Probe {
         let stream = TcpStream::connect(address)
             .await
             .map_err(|e| failed("dialling")(&e))?;
-        let name = ServerName::try_from("localhost").map_err(|e| failed("naming")(&e))?;
+        let host = ServerName::try_from(name.clone()).map_err(|e| failed("naming")(&e))?;
         let stream = TlsConnector::from(Arc::new(config))
-            .connect(name, stream)
+            .connect(host, stream)
             .await;
         let stream = TokioIo::new(stream.map_err(|e| failed("TLS with")(&e))?);
         let handshake = hyper::client::conn::http1::handshake(stream).await;
         let (mut requests, connection) = handshake.map_err(|e| failed("HTTP with")(&e))?;
-        let request = Request::get(path).header(header::HOST, "localhost");
+        let request = Request::get(path).header(header::HOST, name);
         let request = request
             .body(Empty::<Bytes>::new())
             .map_err(|e| failed("asking")(&e))?;

@@ -20,11 +20,13 @@ use crate::{
     desired::{Desired, replica},
     domain::{
         change::{Change, change, reloading},
-        component::secure_port,
+        component::{Component, secure_port},
+        kubeconfig::api_server,
     },
     error::Error,
     files,
     health::Health,
+    probe::Probe,
 };
 
 /// How long a restarted component may take to be ready before the next replica gets its turn.
@@ -48,6 +50,9 @@ impl Rollout {
             return Ok(());
         };
         files::replace(&self.folder(), &first.files)?;
+        if drain.run(self.api(&first, &health.probe)).await.is_none() {
+            return Ok(());
+        }
         self.task.ready();
         let port = watch::Sender::new(self.port(&first));
         let child = Arc::new(Child::supervise(spec));
@@ -55,6 +60,20 @@ impl Rollout {
         drain.run(self.follow(first, &child, ready, &port)).await;
         child.stop().await;
         Ok(())
+    }
+
+    /// Waits until kube-apiserver is ready, where the component is its client. Started earlier, it would fail its first
+    /// requests, and then its own back-off would keep it from noticing the API for seconds.
+    async fn api(&self, first: &ComponentConfig, probe: &Probe) {
+        let Some(server) = api_server(&first.files) else {
+            return;
+        };
+        let ready = Component::KubeApiserver.ready_path();
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(500));
+        while let Err(reason) = probe.ask_at(&server, ready).await {
+            self.task.waiting(format!("kube-apiserver: {reason}"));
+            sleep(backoff.next()).await;
+        }
     }
 
     /// The newest configuration that isn't `present`.

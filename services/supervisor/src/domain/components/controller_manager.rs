@@ -27,6 +27,10 @@ pub(super) fn config(cluster: &ClusterConfig) -> (Flags, Vec<ComponentFile>) {
             "service-cluster-ip-range",
             cluster.networks.service_cidr.to_string(),
         )
+        // Each controller gets a ServiceAccount and a token of its own at a start: with upstream's 20 requests a
+        // second no node has a pod network for 5 s. The API's own priorities keep this fair.
+        .set("kube-api-qps", "100")
+        .set("kube-api-burst", "200")
         // Another replica takes over within 5 s.
         .set("leader-elect", "true")
         .set("leader-elect-lease-duration", "4s")
