@@ -180,14 +180,15 @@ impl Cluster {
         command
     }
 
-    /// Waits until a pod has ended with success.
-    pub fn wait_for_success(&self, pod: &str) -> Result<()> {
+    /// Waits until a pod that prints one answer and ends has printed it. Its log is followed, which tells at once;
+    /// the pod's status comes up to two seconds later.
+    pub fn wait_for_output(&self, pod: &str, wanted: &str) -> Result<()> {
         self.wait(&format!("pod {pod}"), || {
-            let phase = self.json(&["get", "pod", pod])?["status"]["phase"].clone();
-            if phase == "Succeeded" {
+            let said = run::output(self.kubectl().args(["logs", "--follow", pod]))?;
+            if said == wanted {
                 Ok(())
             } else {
-                bail!("pod {pod} is {phase}")
+                bail!("pod {pod} said {said:?}")
             }
         })
     }

@@ -53,7 +53,7 @@ impl Images {
                 continue;
             }
             let started = Instant::now();
-            self.import(path).await?;
+            self.load(path).await.map_err(failed(path))?;
             write_public(&marker, path.to_string_lossy().as_bytes())?;
             tracing::info!(archive = %path.display(), of = count, elapsed = ?started.elapsed(), "image imported");
         }
@@ -62,27 +62,22 @@ impl Images {
 
     /// Imports one archive, whether or not it is in already; returns the images' names.
     pub async fn import(&self, path: &Path) -> Result<Vec<String>, Error> {
-        let failed = |reason: String| Error::Image {
-            path: path.to_owned(),
-            reason,
-        };
         if !path.is_file() {
-            return Err(failed("there is no such file on this node".into()));
+            return Err(failed(path)("there is no such file on this node".into()));
         }
         let _turn = self.one_at_a_time.lock().await;
-        let before = self.names().await.map_err(failed)?;
-        let path_text = path.to_string_lossy();
-        let import = [
-            "images",
-            "import",
-            "--label",
-            "io.cri-containerd.pinned=pinned",
-            &path_text,
-        ];
-        let output = self.ctr(&import).await.map_err(failed)?;
-        let after = self.names().await.map_err(failed)?;
+        let before = self.names().await.map_err(failed(path))?;
+        let output = self.load(path).await.map_err(failed(path))?;
+        let after = self.names().await.map_err(failed(path))?;
         let named = |name: &&String| output.contains(name.as_str()) || !before.contains(name);
         Ok(after.iter().filter(named).cloned().collect())
+    }
+
+    async fn load(&self, path: &Path) -> Result<String, String> {
+        let path = path.to_string_lossy();
+        let pinned = "io.cri-containerd.pinned=pinned";
+        self.ctr(&["images", "import", "--label", pinned, &path])
+            .await
     }
 
     async fn names(&self) -> Result<Vec<String>, String> {
@@ -142,6 +137,13 @@ impl Images {
         Ok(self
             .markers
             .join(hash.map_err(|e| Error::file("reading", path, e))?))
+    }
+}
+
+fn failed(path: &Path) -> impl FnOnce(String) -> Error {
+    move |reason| Error::Image {
+        path: path.to_owned(),
+        reason,
     }
 }
 
