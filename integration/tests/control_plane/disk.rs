@@ -76,7 +76,7 @@ pub async fn a_corrupt_file_is_left_alone() -> Result<()> {
             "{what}: the file was changed"
         );
     }
-    plane.waits_for(Part::Supervisor, &["datastore"]).await?;
+    plane.is_degraded(Part::Supervisor, &["datastore"]).await?;
     put_back(&plane, &good)?;
     plane.start(Part::DatastoreProxy)?;
     plane.all_ready().await?;

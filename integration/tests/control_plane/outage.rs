@@ -64,7 +64,9 @@ pub async fn datastore_stands_still() -> Result<()> {
     let token = plane.token().await?;
     plane.signal(Part::DatastoreProxy, Signal::SIGSTOP);
     write_unavailable(&mut admin, &["datastore"]).await?;
-    plane.waits_for(Part::Supervisor, &["datastore"]).await?;
+    for part in [Part::Supervisor, Part::TokenService] {
+        plane.is_degraded(part, &["datastore"]).await?;
+    }
     plane.signal(Part::DatastoreProxy, Signal::SIGCONT);
     plane.all_ready().await?;
     writes_go_on(&admin).await;
@@ -83,9 +85,9 @@ pub async fn datastore_is_gone() -> Result<()> {
     write_unavailable(&mut admin, &["datastore"]).await?;
     let answer = Node::new("late")?.join(&address, &token.token).await;
     refused(answer, &["unavailable", "datastore"])?;
-    plane
-        .waits_for(Part::Supervisor, &["datastore", "refused"])
-        .await?;
+    for part in [Part::Supervisor, Part::TokenService] {
+        plane.is_degraded(part, &["datastore", "refused"]).await?;
+    }
     // What needs no write goes on: administrators are known by their certificate.
     admin.kube_access(KubeAccessRequest {}).await?;
     let csr = known.key.csr_pem()?;

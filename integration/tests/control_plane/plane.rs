@@ -214,12 +214,12 @@ impl Plane {
         get(self.admin_address(part), "/readyz").await
     }
 
-    /// Waits until a part is ready.
+    /// Waits until a part is ready and lacks nothing.
     pub async fn is_ready(&self, part: Part) -> Result<()> {
         let what = format!("{} ready", part.name());
         eventually(SOON, &what, || async move {
             match self.readyz(part).await {
-                Ok((200, _)) => Ok(()),
+                Ok((200, text)) if text == "ok\n" => Ok(()),
                 Ok((_, reasons)) => Err(reasons),
                 Err(error) => Err(format!("{error:#}; its log: {}", tail(&self.output(part)))),
             }
@@ -238,10 +238,20 @@ impl Plane {
 
     /// Waits until a part isn't ready and names all of `words` as its reason.
     pub async fn waits_for(&self, part: Part, words: &[&str]) -> Result<()> {
-        let what = format!("{} waits for {words:?}", part.name());
+        self.tells(part, 503, words).await
+    }
+
+    /// Waits until a part is ready, and names all of `words` as what it lacks.
+    pub async fn is_degraded(&self, part: Part, words: &[&str]) -> Result<()> {
+        self.tells(part, 200, &[&["degraded"], words].concat())
+            .await
+    }
+
+    async fn tells(&self, part: Part, wanted: u16, words: &[&str]) -> Result<()> {
+        let what = format!("{} tells {wanted} and {words:?}", part.name());
         eventually(SOON, &what, || async move {
             let (status, text) = self.readyz(part).await.map_err(|e| format!("{e:#}"))?;
-            if status == 503 && words.iter().all(|word| text.contains(word)) {
+            if status == wanted && words.iter().all(|word| text.contains(word)) {
                 return Ok(());
             }
             Err(format!("{status}: {text}"))

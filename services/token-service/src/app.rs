@@ -18,6 +18,7 @@ use crate::{
     cleaning,
     clock::Clock,
     config::Config,
+    datastore,
     domain::claims::ClaimsPolicy,
     grpc::{JoinTokensService, SignerService},
     keys::Keys,
@@ -111,6 +112,9 @@ impl<K: Kv, S: Seal> Bound<K, S> {
             return Ok(());
         };
         tracing::info!(kid = keys.signing.id, "keys loaded");
+        let reachable = ctx.readiness.task("datastore");
+        reachable.ready();
+        ctx.drain.spawn(datastore::watch(kv.clone(), reachable));
 
         let tokens = Tokens::new(kv);
         let cleaning = cleaning::run(tokens.clone(), clock.clone(), metrics.clone());

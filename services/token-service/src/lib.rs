@@ -6,6 +6,7 @@ pub mod app;
 mod cleaning;
 pub mod clock;
 pub mod config;
+mod datastore;
 pub mod domain;
 pub mod error;
 pub mod grpc;

@@ -302,7 +302,29 @@ async fn without_the_datastore_it_says_so_and_comes_back() {
         replica.verify(&token, "j").await,
         Err("datastore_unavailable".to_owned())
     );
+    let readiness = &replica.ctx.readiness;
+    let degraded = eventually(Duration::from_secs(20), "degraded", || async {
+        let degraded = readiness.degraded();
+        degraded.first().cloned().ok_or(readiness.waiting())
+    })
+    .await;
+    assert_eq!(degraded.name, "datastore");
+    assert!(
+        degraded.reason.contains("join tokens have to wait"),
+        "{degraded:?}"
+    );
+    // Balancers must not leave it: it still signs, as the signer's tests show.
+    assert_eq!(readiness.waiting(), []);
     kv.set_away(false);
+    eventually(Duration::from_secs(20), "whole again", || async {
+        let degraded = readiness.degraded();
+        if degraded.is_empty() {
+            Ok(())
+        } else {
+            Err(degraded)
+        }
+    })
+    .await;
     assert_eq!(replica.verify(&token, "j").await, Ok(1));
 }
 

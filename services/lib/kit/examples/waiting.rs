@@ -17,6 +17,8 @@ struct Config {
     common: Common,
     /// The file to wait for.
     file: PathBuf,
+    /// Whether it serves on, degraded, once the file was there.
+    degraded: bool,
     /// How long open work holds the drain, in milliseconds.
     linger_ms: u64,
     /// Whether it never says that it has started.
@@ -47,7 +49,10 @@ impl Service for Waiting {
             tokio::fs::read(&config.file)
         });
         if found.await.is_some() {
-            task.ready();
+            match config.degraded {
+                true => task.degraded("the file was taken away"),
+                false => task.ready(),
+            }
         }
         let guard = ctx.drain.guard();
         let linger = Duration::from_millis(config.linger_ms);

@@ -57,25 +57,33 @@ async fn readyz(State(admin): State<Admin>, Query(query): Query<ReadyQuery>) -> 
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
+    let degraded = admin.readiness.degraded();
     if query.format.as_deref() == Some("json") {
-        let reasons: Vec<_> = waiting
-            .iter()
-            .map(|w| json!({"name": w.name, "reason": w.reason}))
-            .collect();
-        return (
-            status,
-            Json(json!({"ready": waiting.is_empty(), "waiting": reasons})),
-        )
-            .into_response();
+        let body = json!({
+            "ready": waiting.is_empty(),
+            "waiting": as_json(&waiting),
+            "degraded": as_json(&degraded),
+        });
+        return (status, Json(body)).into_response();
     }
-    let text = match waiting.as_slice() {
-        [] => "ok\n".to_owned(),
-        waiting => waiting
-            .iter()
-            .map(|w| format!("{}: {}\n", w.name, w.reason))
-            .collect(),
-    };
+    let mut text = String::new();
+    if waiting.is_empty() {
+        text.push_str("ok\n");
+    }
+    for Waiting { name, reason } in &waiting {
+        text.push_str(&format!("{name}: {reason}\n"));
+    }
+    for Waiting { name, reason } in &degraded {
+        text.push_str(&format!("degraded: {name}: {reason}\n"));
+    }
     (status, text).into_response()
+}
+
+fn as_json(reasons: &[Waiting]) -> Vec<serde_json::Value> {
+    reasons
+        .iter()
+        .map(|w| json!({"name": w.name, "reason": w.reason}))
+        .collect()
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {

@@ -1,4 +1,4 @@
-//! What a process waits for: named tasks, each ready or with a reason.
+//! What a process waits for: named tasks, each ready, degraded or waiting, the last two with a reason.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,8 +16,30 @@ pub struct Readiness {
 #[derive(Clone, Debug)]
 struct Entry {
     name: String,
-    /// `None` when ready.
-    reason: Option<String>,
+    state: State,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    Ready,
+    Degraded(String),
+    Waiting(String),
+}
+
+impl State {
+    fn waiting(&self) -> Option<&str> {
+        match self {
+            Self::Waiting(reason) => Some(reason),
+            Self::Ready | Self::Degraded(_) => None,
+        }
+    }
+
+    fn degraded(&self) -> Option<&str> {
+        match self {
+            Self::Degraded(reason) => Some(reason),
+            Self::Ready | Self::Waiting(_) => None,
+        }
+    }
 }
 
 /// Something the process waits for and what it says about it.
@@ -29,8 +51,8 @@ pub struct Waiting {
     pub reason: String,
 }
 
-/// One thing to wait for. Dropped while ready it is done; dropped while waiting it stays on the list, since
-/// nobody is left who could make it ready.
+/// One thing to wait for. Dropped while ready it is done; dropped otherwise it stays on the list, since nobody is
+/// left who could make it ready.
 #[derive(Debug)]
 pub struct Task {
     id: u64,
@@ -50,7 +72,7 @@ impl Readiness {
     pub(crate) fn starting(&self) {
         let entry = Entry {
             name: "start".to_owned(),
-            reason: Some("the process hasn't come to what it waits for yet".to_owned()),
+            state: State::Waiting("the process hasn't come to what it waits for yet".to_owned()),
         };
         self.tasks.send_modify(|tasks| {
             tasks.insert(START, entry);
@@ -67,7 +89,7 @@ impl Readiness {
     pub fn task(&self, name: impl Into<String>) -> Task {
         let entry = Entry {
             name: name.into(),
-            reason: Some("starting".to_owned()),
+            state: State::Waiting("starting".to_owned()),
         };
         let mut id = 0;
         self.tasks.send_modify(|tasks| {
@@ -84,7 +106,12 @@ impl Readiness {
 
     /// What is waited for now, in the order it was added; empty when ready.
     pub fn waiting(&self) -> Vec<Waiting> {
-        waiting(&self.tasks.borrow())
+        select(&self.tasks.borrow(), State::waiting)
+    }
+
+    /// What is missing now although the process serves without it, in the order it was added.
+    pub fn degraded(&self) -> Vec<Waiting> {
+        select(&self.tasks.borrow(), State::degraded)
     }
 
     /// Whether nothing is waited for.
@@ -96,7 +123,9 @@ impl Readiness {
     pub async fn ready(&self) {
         let mut changes = self.tasks.subscribe();
         // The sender is held by `self`, so the channel can't close here.
-        let _ = changes.wait_for(|tasks| waiting(tasks).is_empty()).await;
+        let _ = changes
+            .wait_for(|tasks| select(tasks, State::waiting).is_empty())
+            .await;
     }
 
     /// Resolves at the next change of any task.
@@ -109,27 +138,35 @@ impl Readiness {
 impl Task {
     /// It is there.
     pub fn ready(&self) {
-        self.set(None);
+        self.set(State::Ready);
+    }
+
+    /// It isn't, because of `reason`, and what doesn't need it is served all the same: `/readyz` tells the reason
+    /// and stays 200. For what was there once; a balancer that took every replica out because a neighbour of
+    /// theirs is away would turn a part of the service off into all of it.
+    pub fn degraded(&self, reason: impl Into<String>) {
+        self.set(State::Degraded(reason.into()));
     }
 
     /// It isn't, because of `reason`: what was tried, what was found.
     pub fn waiting(&self, reason: impl Into<String>) {
-        self.set(Some(reason.into()));
+        self.set(State::Waiting(reason.into()));
     }
 
-    fn set(&self, reason: Option<String>) {
+    fn set(&self, state: State) {
         self.tasks.send_if_modified(|tasks| {
             let Some(entry) = tasks.get_mut(&self.id) else {
                 return false;
             };
-            if entry.reason == reason {
+            if entry.state == state {
                 return false;
             }
-            match &reason {
-                None => tracing::info!(task = entry.name, "ready"),
-                Some(reason) => tracing::info!(task = entry.name, reason, "waiting"),
+            match &state {
+                State::Ready => tracing::info!(task = entry.name, "ready"),
+                State::Degraded(reason) => tracing::warn!(task = entry.name, reason, "degraded"),
+                State::Waiting(reason) => tracing::info!(task = entry.name, reason, "waiting"),
             }
-            entry.reason = reason;
+            entry.state = state;
             true
         });
     }
@@ -140,7 +177,7 @@ impl Drop for Task {
         self.tasks.send_if_modified(|tasks| {
             let ready = tasks
                 .get(&self.id)
-                .is_some_and(|entry| entry.reason.is_none());
+                .is_some_and(|entry| entry.state == State::Ready);
             if ready {
                 tasks.remove(&self.id);
             }
@@ -149,14 +186,13 @@ impl Drop for Task {
     }
 }
 
-fn waiting(tasks: &BTreeMap<u64, Entry>) -> Vec<Waiting> {
+fn select(tasks: &BTreeMap<u64, Entry>, reason: impl Fn(&State) -> Option<&str>) -> Vec<Waiting> {
     tasks
         .values()
         .filter_map(|entry| {
-            let reason = entry.reason.clone()?;
             Some(Waiting {
                 name: entry.name.clone(),
-                reason,
+                reason: reason(&entry.state)?.to_owned(),
             })
         })
         .collect()
@@ -208,6 +244,27 @@ mod tests {
         assert_eq!(readiness.waiting()[0].name, "datastore");
         last.ready();
         assert!(readiness.is_ready());
+    }
+
+    #[test]
+    fn what_is_degraded_is_told_and_not_waited_for() {
+        let readiness = Readiness::default();
+        let task = readiness.task("datastore");
+        assert_eq!(
+            (readiness.waiting().len(), readiness.degraded().len()),
+            (1, 0)
+        );
+        task.degraded("connection refused");
+        assert!(readiness.is_ready());
+        assert_eq!(
+            readiness.degraded(),
+            [Waiting {
+                name: "datastore".into(),
+                reason: "connection refused".into()
+            }]
+        );
+        task.ready();
+        assert!(readiness.is_ready() && readiness.degraded().is_empty());
     }
 
     #[tokio::test]

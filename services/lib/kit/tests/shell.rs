@@ -135,6 +135,23 @@ async fn says_what_it_waits_for_and_becomes_ready() {
 }
 
 #[tokio::test]
+async fn degraded_it_stays_ready_and_says_why() {
+    let run = Run::start("degraded", &["--set", "degraded=true"]);
+    std::fs::write(&run.file, "x").unwrap();
+    let answer = run.wait_for("/readyz", "HTTP/1.1 200").await;
+    assert!(
+        answer.ends_with("ok\ndegraded: file: the file was taken away\n"),
+        "{answer}"
+    );
+    let json = run.get("/readyz?format=json").await.unwrap();
+    assert!(
+        json.contains(r#""ready":true"#) && json.contains(r#""degraded":[{"name":"file""#),
+        "{json}"
+    );
+    assert_eq!(run.healthcheck().await, (true, String::new()));
+}
+
+#[tokio::test]
 async fn isnt_ready_before_it_has_started() {
     let run = Run::start("stuck", &["--set", "stuck=true"]);
     std::fs::write(&run.file, "x").unwrap();
@@ -225,7 +242,7 @@ async fn checks_and_prints_its_configuration() {
     assert_eq!(check(&["--check-config"], &[]).await, (true, String::new()));
     let (good, said) = check(&["--check-config"], &[("SEXTANT_FIEL", "x")]).await;
     assert!(
-        !good && said.contains("SEXTANT_FIEL") && said.contains("common, file"),
+        !good && said.contains("SEXTANT_FIEL") && said.contains("common, degraded, file"),
         "{said}"
     );
     let secret = [("SEXTANT_SECRET", "hunter2"), ("SEXTANT_FILE", "/x")];

@@ -19,6 +19,8 @@ struct Readiness {
     ready: bool,
     #[serde(default)]
     waiting: Vec<Waiting>,
+    #[serde(default)]
+    degraded: Vec<Waiting>,
 }
 
 #[derive(Deserialize)]
@@ -58,7 +60,7 @@ async fn ask_part(part: &Part) -> Vec<PartStatus> {
             let outcome = tokio::time::timeout(DEADLINE, ask(address)).await;
             let (ready, reasons) = match outcome {
                 Ok(Ok(readiness)) => {
-                    let reasons = readiness.waiting.into_iter();
+                    let reasons = readiness.waiting.into_iter().chain(readiness.degraded);
                     (
                         readiness.ready,
                         reasons
@@ -113,6 +115,10 @@ mod tests {
         let readiness = parse(answer).unwrap();
         assert!(!readiness.ready);
         assert_eq!(readiness.waiting[0].name, "datastore");
+        let answer = b"HTTP/1.1 200 OK\r\n\r\n{\"ready\":true,\"waiting\":[],\"degraded\":[{\"name\":\"datastore\",\"reason\":\"refused\"}]}";
+        let readiness = parse(answer).unwrap();
+        assert!(readiness.ready && readiness.waiting.is_empty());
+        assert_eq!(readiness.degraded[0].reason, "refused");
         assert!(parse(b"HTTP/1.1 404 Not Found\r\n\r\nno").is_err());
         assert!(parse(b"").is_err());
     }

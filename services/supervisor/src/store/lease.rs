@@ -15,6 +15,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(1);
 /// Keeps a lease until drained and publishes its id; `None` while there is none. Revokes it at the end.
 pub async fn run(store: Datastore, lease: watch::Sender<Option<i64>>, task: Task, drain: Drain) {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+    let mut held = false;
     while !drain.is_draining() {
         let error = match drain.run(grant(&store)).await {
             None => break,
@@ -22,6 +23,7 @@ pub async fn run(store: Datastore, lease: watch::Sender<Option<i64>>, task: Task
             Some(Ok(id)) => {
                 backoff.reset();
                 task.ready();
+                held = true;
                 lease.send_replace(Some(id));
                 let lost = drain.run(keep(&store, id)).await;
                 lease.send_replace(None);
@@ -34,7 +36,12 @@ pub async fn run(store: Datastore, lease: watch::Sender<Option<i64>>, task: Task
                 }
             }
         };
-        task.waiting(format!("keeping this replica's lease: {error}"));
+        let reason = format!("keeping this replica's lease: {error}");
+        // The nodes that are connected stay so: only relays and leadership wait for the lease.
+        match held {
+            true => task.degraded(reason),
+            false => task.waiting(reason),
+        }
         if drain.run(sleep(backoff.next())).await.is_none() {
             break;
         }

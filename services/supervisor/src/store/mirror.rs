@@ -104,7 +104,12 @@ pub async fn run(store: Datastore, state: watch::Sender<Arc<State>>, task: Task,
     while !drain.is_draining() {
         let outcome = drain.run(follow(&store, &state, &task, &mut backoff)).await;
         let Some(Err(error)) = outcome else { return };
-        task.waiting(format!("following own state: {error}"));
+        let reason = format!("following own state: {error}");
+        // Once read, the state is served on: sessions, tunnels and configurations need no more.
+        match state.borrow().known {
+            true => task.degraded(reason),
+            false => task.waiting(reason),
+        }
         if drain
             .run(tokio::time::sleep(backoff.next()))
             .await

@@ -257,15 +257,19 @@ async fn without_the_datastore_joins_say_so_and_work_again_later() {
         error.contains("datastore") && error.contains("unavailable"),
         "{error}"
     );
+    let readiness = &replica.ctx.readiness;
     eventually(DEADLINE, "readiness says so", || async {
-        let waiting = replica.ctx.readiness.waiting();
-        if waiting.iter().any(|w| w.name == "datastore") {
+        let degraded = readiness.degraded();
+        let named = |name: &str| degraded.iter().any(|w| w.name == name);
+        if named("datastore") && named("lease") {
             Ok(())
         } else {
-            Err(waiting)
+            Err(degraded)
         }
     })
     .await;
+    // What it holds is served on, so no balancer should leave it.
+    assert_eq!(readiness.waiting(), []);
     rig.store.set_away(false);
     eventually(DEADLINE, "joining works again", || {
         join(&rig, &replica, "n", &token, &own)

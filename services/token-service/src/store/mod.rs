@@ -14,6 +14,8 @@ use crate::error::Error;
 
 /// Everything of this service is below.
 const PREFIX: &str = "/sextant/token-service/";
+/// A key that nobody writes: reading it tells whether the datastore answers.
+pub(crate) const PROBE: &str = "/sextant/token-service/probe";
 
 /// A value and the revision that it was written at.
 #[derive(Clone, Debug, Eq, PartialEq)]
