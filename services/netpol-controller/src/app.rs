@@ -6,7 +6,9 @@ use crate::error::{Error, Result};
 use crate::grpc::listener;
 use crate::grpc::service::Service as Socket;
 use crate::metrics::Metrics;
+use crate::nft::denied::Denied;
 use crate::nft::kernel::Kernel;
+use crate::nft::monitor::Monitor;
 use crate::watch::feed;
 use crate::watch::retire::Retirement;
 use kube::Client;
@@ -54,17 +56,20 @@ pub struct Bound {
     client: Client,
     metrics: Metrics,
     enforcer: Enforcer,
+    monitor: Monitor,
     listener: UnixListener,
 }
 
 impl Bound {
-    /// Opens the kernel and binds the socket. A table of an earlier run stays in force as it is.
+    /// Opens the kernel and binds the socket; needs a runtime. A table of an earlier run stays in force as it is.
     pub fn bind(config: Config, ctx: Context, client: Client) -> Result<Self> {
-        let metrics = Metrics::register(&ctx.metrics);
+        let metrics = Metrics::register(&ctx.metrics, Denied::open()?);
+        let kernel = Kernel::open()?;
+        let monitor = Monitor::open(kernel.port())?;
         let enforcer = Enforcer::new(
             &config.node()?,
             config.established,
-            Kernel::open()?,
+            kernel,
             metrics.clone(),
             ctx.readiness.task("table"),
         );
@@ -75,6 +80,7 @@ impl Bound {
             client,
             metrics,
             enforcer,
+            monitor,
             listener,
         })
     }
@@ -87,6 +93,7 @@ impl Bound {
             client,
             metrics,
             enforcer,
+            monitor,
             listener,
         } = self;
         let (commands, queue) = mpsc::channel(QUEUE);
@@ -108,7 +115,7 @@ impl Bound {
                 drain.signaled().await;
             });
         let resync = Duration::from_secs(config.resync_seconds.max(1));
-        let enforcing = tokio::spawn(enforcer.run(queue, resync, ctx.drain.clone()));
+        let enforcing = tokio::spawn(enforcer.run(queue, monitor, resync, ctx.drain.clone()));
         server.await?;
         enforcing.await?;
         if retirement.is_due().await {

@@ -1,5 +1,6 @@
 //! What the controller counts.
 
+use crate::nft::denied::Denied;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -29,8 +30,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers them.
-    pub fn register(metrics: &sextant_kit::Metrics) -> Self {
+    /// Registers them, and what the kernel counts.
+    pub fn register(metrics: &sextant_kit::Metrics, denied: Denied) -> Self {
         metrics.register(|registry| {
             let registry = registry.sub_registry_with_prefix("netpol");
             let own = Self {
@@ -44,6 +45,7 @@ impl Metrics {
                 cut: Counter::default(),
                 watch_errors: Counter::default(),
             };
+            registry.register_collector(Box::new(denied));
             registry.register("policies", "Policies of the cluster", own.policies.clone());
             registry.register(
                 "pods",

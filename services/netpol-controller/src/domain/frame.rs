@@ -4,7 +4,11 @@
 //! on for connections that exist already. Replies pass; their connections are removed from connection tracking
 //! when they are no longer allowed (see `conntrack`), and what then comes without a SYN is not taken for a new
 //! connection of the answering side.
+//!
+//! Every denied packet ends in one of three chains that only count and drop. They never change, so the counts live as
+//! long as the table, and a packet that passes pays nothing for them.
 
+use super::model::Direction;
 use super::name::Name;
 use super::ruleset::{Action, Chain, Family, Field, Hook, Match, Rule, Set, Verdict};
 use schemars::JsonSchema;
@@ -20,6 +24,43 @@ pub enum Established {
     Cut,
     /// They live on.
     Keep,
+}
+
+/// What a packet is denied by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// The policies of the pod that sends it, or of the one that it goes to.
+    Policy(Direction),
+    /// Its TCP connection was cut.
+    Midstream,
+}
+
+impl Denial {
+    /// All.
+    pub const ALL: [Self; 3] = [
+        Self::Policy(Direction::Egress),
+        Self::Policy(Direction::Ingress),
+        Self::Midstream,
+    ];
+
+    /// A short name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Policy(Direction::Egress) => "egress",
+            Self::Policy(Direction::Ingress) => "ingress",
+            Self::Midstream => "midstream",
+        }
+    }
+
+    /// The chain that counts and drops it.
+    pub fn chain(self) -> Name {
+        format!("deny-{}", self.name()).into()
+    }
+
+    /// The verdict that leads there.
+    pub fn verdict(self) -> Verdict {
+        Verdict::Goto(self.chain())
+    }
 }
 
 /// The map from pods with an egress policy to what decides their packets.
@@ -89,12 +130,17 @@ pub fn chains(established: Established) -> Vec<(Name, Arc<Chain>)> {
         let rules = Family::ALL
             .iter()
             .flat_map(|family| {
-                [Field::Source(*family), Field::Destination(*family)]
-                    .map(|field| Rule::when_in(field, &isolated(*family), Verdict::Drop))
+                [Field::Source(*family), Field::Destination(*family)].map(|field| {
+                    Rule::when_in(field, &isolated(*family), Denial::Midstream.verdict())
+                })
             })
             .collect();
         chains.push((midstream, Chain { hook: None, rules }));
     }
+    chains.extend(Denial::ALL.map(|denial| {
+        let rules = vec![Rule::always(Verdict::Drop)];
+        (denial.chain(), Chain { hook: None, rules })
+    }));
     chains
         .into_iter()
         .map(|(name, chain)| (name, Arc::new(chain)))

@@ -2,10 +2,11 @@
 //!
 //! The chain of a pod and direction asks, in this order: is the endpoint a named port of a peer (egress); which
 //! peers may use this port (one hash, one interval look-up); which peers may use any port. The answer is a chain
-//! of its own: is the peer one of these pods, is its address in these ranges, else drop. Everything but the atoms
-//! is named after its content and never changes.
+//! of its own: is the peer one of these pods, is its address in these ranges, else it is denied. Everything but the
+//! atoms is named after its content and never changes.
 
 use super::atom::Atom;
+use super::frame::Denial;
 use super::grant::{Grant, GrantPeer, GrantPorts};
 use super::model::{Direction, Key, PodSelector};
 use super::name::{Name, name_of};
@@ -19,7 +20,7 @@ use std::sync::Arc;
 /// What decides the traffic of pods that are selected by the same policies, in one direction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
-    /// The chain to jump to. It returns for what is allowed and drops the rest.
+    /// The chain to jump to. It returns for what is allowed and denies the rest.
     pub chain: Name,
     /// The policies that select the pods; together they deny what none of them allows.
     pub policies: Vec<Key>,
@@ -166,6 +167,7 @@ impl Lowering {
         if peers.anyone {
             return Verdict::Return;
         }
+        let deny = Denial::Policy(self.direction).verdict();
         let mut rules = Vec::new();
         if !peers.pods.is_empty() {
             let atom = Atom::addresses(peers.pods);
@@ -199,9 +201,9 @@ impl Lowering {
             }
         }
         if rules.is_empty() {
-            return Verdict::Drop;
+            return deny;
         }
-        rules.push(Rule::always(Verdict::Drop));
+        rules.push(Rule::always(deny));
         Verdict::Goto(self.chain("peers-", rules))
     }
 

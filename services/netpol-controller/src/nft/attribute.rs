@@ -89,6 +89,11 @@ pub fn be32(bytes: &[u8], kind: u16) -> Option<u32> {
     find(bytes, kind)?.try_into().ok().map(u32::from_be_bytes)
 }
 
+/// A long number in network byte order.
+pub fn be64(bytes: &[u8], kind: u16) -> Option<u64> {
+    find(bytes, kind)?.try_into().ok().map(u64::from_be_bytes)
+}
+
 /// A string, with or without its NUL.
 pub fn text(bytes: &[u8], kind: u16) -> Option<&str> {
     let value = find(bytes, kind)?;

@@ -42,6 +42,11 @@ impl Kernel {
         })
     }
 
+    /// The port of the socket that makes the changes.
+    pub fn port(&self) -> u32 {
+        self.socket.port()
+    }
+
     /// Carries out a plan. An error leaves what was committed before it; compare after one.
     pub fn commit(&mut self, plan: &Plan) -> Result<Cost> {
         self.commit_at(plan, None)

@@ -1,13 +1,12 @@
 //! A netlink socket to netfilter, used blocking: the kernel answers within the call.
 
-use super::attribute;
+use super::answer::{Answer, answers};
 use super::message::{Batch, Message};
 use crate::error::{Error, Result};
-use netlink_packet_core::{NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer};
+use netlink_packet_core::{NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::TimeVal;
-use std::io;
 use std::os::fd::AsFd;
 
 /// Room for the largest transaction and the largest answer.
@@ -19,15 +18,8 @@ const ANSWER_SECONDS: i64 = 10;
 /// The socket.
 pub struct NetfilterSocket {
     socket: Socket,
+    port: u32,
     sequence: u32,
-}
-
-/// What the kernel says of a message.
-struct Answer {
-    kind: u16,
-    flags: u16,
-    sequence: u32,
-    body: Vec<u8>,
 }
 
 impl NetfilterSocket {
@@ -35,7 +27,7 @@ impl NetfilterSocket {
     pub fn open() -> Result<Self> {
         let failed = |attempt| move |source| Error::Netlink { attempt, source };
         let mut socket = Socket::new(NETLINK_NETFILTER).map_err(failed("opening a socket"))?;
-        socket.bind_auto().map_err(failed("binding"))?;
+        let port = socket.bind_auto().map_err(failed("binding"))?.port_number();
         socket
             .connect(&SocketAddr::new(0, 0))
             .map_err(failed("connecting"))?;
@@ -56,8 +48,14 @@ impl NetfilterSocket {
             .map_err(|errno| failed("setting a deadline")(errno.into()))?;
         Ok(Self {
             socket,
+            port,
             sequence: 0,
         })
+    }
+
+    /// What the kernel knows this socket by, and names in notifications as the one that made a change.
+    pub fn port(&self) -> u32 {
+        self.port
     }
 
     /// Commits messages as one transaction.
@@ -170,52 +168,6 @@ impl NetfilterSocket {
     fn receive(&self, attempt: &'static str) -> Result<Vec<Answer>> {
         let failed = |source| Error::Netlink { attempt, source };
         let (bytes, _) = self.socket.recv_from_full().map_err(failed)?;
-        let mut answers = Vec::new();
-        let mut rest = bytes.as_slice();
-        while !rest.is_empty() {
-            let Ok(message) = NetlinkBuffer::new_checked(rest) else {
-                break;
-            };
-            answers.push(Answer {
-                kind: message.message_type(),
-                flags: message.flags(),
-                sequence: message.sequence_number(),
-                body: message.payload().to_vec(),
-            });
-            let length = (message.length() as usize).next_multiple_of(4);
-            rest = rest.get(length..).unwrap_or_default();
-        }
-        Ok(answers)
-    }
-}
-
-impl Answer {
-    /// The attributes after netfilter's header.
-    fn attributes(&self) -> &[u8] {
-        self.body.get(4..).unwrap_or_default()
-    }
-
-    /// The error it tells; `None` for an acknowledgement. `position` says which message of a transaction it is.
-    fn error(&self, attempt: &'static str, position: u32) -> Option<Error> {
-        const WORDS: u16 = 1;
-        const HEADER: usize = 4 + 16;
-        let code = i32::from_ne_bytes(self.body.get(..4)?.try_into().ok()?);
-        if code == 0 {
-            return None;
-        }
-        let words = self
-            .body
-            .get(HEADER..)
-            .and_then(|rest| attribute::text(rest, WORDS));
-        let mut detail = format!(" (message {position})");
-        if let Some(words) = words {
-            detail.push_str(": ");
-            detail.push_str(words);
-        }
-        Some(Error::Refused {
-            attempt,
-            source: io::Error::from_raw_os_error(-code),
-            detail,
-        })
+        Ok(answers(&bytes))
     }
 }
