@@ -1,11 +1,16 @@
-//! The container's own address.
+//! What flags leave open: the container's own address, and where it keeps state.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+};
 
 use tokio::net::{UdpSocket, lookup_host};
 
 /// What stands in flags for the own address.
-const PLACEHOLDER: &str = "{{ADVERTISE_ADDRESS}}";
+const ADDRESS: &str = "{{ADVERTISE_ADDRESS}}";
+/// What stands in flags for the replica's state folder.
+const STATE: &str = "{{STATE_FOLDER}}";
 
 /// The address from which one of `targets` (host:port) is reached, tried in order; when none resolves, the first
 /// address of an interface that is no loopback.
@@ -49,12 +54,20 @@ fn interface_address() -> Option<IpAddr> {
     addresses.filter(usable).min_by_key(|ip| ip.is_ipv6())
 }
 
-/// The arguments with the own address in its places. None when one is needed and unknown.
-pub(crate) fn fill_in(arguments: &[String], own: Option<IpAddr>) -> Option<Vec<String>> {
-    let fill = |argument: &String| match own {
-        Some(own) => Some(argument.replace(PLACEHOLDER, &own.to_string())),
-        None if argument.contains(PLACEHOLDER) => None,
-        None => Some(argument.clone()),
+/// The arguments with the own address and the state folder in their places. None when an address is needed and
+/// unknown.
+pub(crate) fn fill_in(
+    arguments: &[String],
+    own: Option<IpAddr>,
+    state: &Path,
+) -> Option<Vec<String>> {
+    let fill = |argument: &String| {
+        let argument = argument.replace(STATE, &state.to_string_lossy());
+        match own {
+            Some(own) => Some(argument.replace(ADDRESS, &own.to_string())),
+            None if argument.contains(ADDRESS) => None,
+            None => Some(argument),
+        }
     };
     arguments.iter().map(fill).collect()
 }
@@ -64,18 +77,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_address_is_filled_in_where_it_is_asked_for() {
+    fn address_and_folder_are_filled_in_where_they_are_asked_for() {
+        let state = Path::new("/state");
         let arguments = [
-            "--v=2".to_owned(),
+            "--audit-log-path={{STATE_FOLDER}}/audit.log".to_owned(),
             "--advertise-address={{ADVERTISE_ADDRESS}}".to_owned(),
         ];
         let own = Some(IpAddr::from([10, 0, 0, 7]));
         assert_eq!(
-            fill_in(&arguments, own).unwrap()[1],
+            fill_in(&arguments, own, state).unwrap()[1],
             "--advertise-address=10.0.0.7"
         );
-        assert_eq!(fill_in(&arguments, None), None);
-        assert_eq!(fill_in(&arguments[..1], None).unwrap(), ["--v=2"]);
+        assert_eq!(fill_in(&arguments, None, state), None);
+        assert_eq!(
+            fill_in(&arguments[..1], None, state).unwrap(),
+            ["--audit-log-path=/state/audit.log"]
+        );
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use sextant_proto::supervisor::components_client::ComponentsClient;
 
 use crate::{
     child::reap_orphans, config::Config, desired, edge, error::Error, health::Health, kept::Kept,
-    metrics::RunnerMetrics, pki, probe::Probe, rollout::Rollout, sockets::Sockets,
+    metrics::RunnerMetrics, pki, probe::Probe, rollout::Rollout, slot::Slot, sockets::Sockets,
 };
 
 /// `runner`.
@@ -52,13 +52,15 @@ async fn start(config: Config, ctx: &Context) -> Result<(), Error> {
 }
 
 /// Runs the component of `config` as `mesh` until the drain.
-pub async fn run(config: Config, mesh: Mesh, ctx: &Context) -> Result<(), Error> {
+pub async fn run(mut config: Config, mesh: Mesh, ctx: &Context) -> Result<(), Error> {
     let component = config.component;
     let patience = Duration::from_secs(config.patience_seconds);
     let metrics = RunnerMetrics::register(&ctx.metrics);
     let health_task = ctx.readiness.task(component.name());
     health_task.waiting("not started yet");
     pki::private_folder(&config.run_folder)?;
+    let slot = Slot::take(&config.state_folder)?;
+    config.state_folder.clone_from(&slot.folder);
 
     let supervisor = mesh.channel(&config.supervisor, Peer::Service(ServiceName::Supervisor));
     let kept = Kept::new(&config.state_folder, "configuration.pb");
@@ -92,5 +94,7 @@ pub async fn run(config: Config, mesh: Mesh, ctx: &Context) -> Result<(), Error>
     };
     let ended = rollout.run(health, ctx.drain.clone()).await;
     end_sockets.start();
+    // Only now: until the component has ended, it writes there.
+    drop(slot);
     ended
 }

@@ -33,7 +33,8 @@ pub struct Config {
     pub advertise_address: Option<IpAddr>,
     /// Keys, certificates, files and sockets of the component: a tmpfs of this user alone.
     pub run_folder: PathBuf,
-    /// The last configuration and public keys, for starts without supervisor and token-service.
+    /// The last configuration and public keys, for starts without supervisor and token-service; takes the place of
+    /// `{{STATE_FOLDER}}` in flags. Replicas may share it: each but the first then uses a folder of its own in it.
     pub state_folder: PathBuf,
     /// How long a start waits for supervisor and token-service before it takes what was kept, in seconds.
     pub patience_seconds: u64,

@@ -5,6 +5,11 @@ use std::{io, path::PathBuf};
 /// An error of the runner.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// Every folder of the state volume is taken.
+    #[error(
+        "{0}: {1} replicas use this folder already; give this one a volume of its own, or stop some"
+    )]
+    Crowded(PathBuf, u32),
     /// The process is stopping.
     #[error("stopping")]
     Drained,
@@ -13,7 +18,7 @@ pub enum Error {
         "{action} {path}: {source}; check that the volume or tmpfs is mounted and owned by this user"
     )]
     File {
-        /// "reading", "writing", "removing" or "listening on".
+        /// "reading", "writing", "removing", "listening on" and the like.
         action: &'static str,
         /// Which one.
         path: PathBuf,

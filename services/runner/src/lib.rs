@@ -20,4 +20,5 @@ mod metrics;
 mod pki;
 mod probe;
 mod rollout;
+mod slot;
 mod sockets;

@@ -211,7 +211,7 @@ impl Rollout {
                 Some(address) => Some(address),
                 None => own_address(&targets).await,
             };
-            if let Some(arguments) = fill_in(&wanted.arguments, own) {
+            if let Some(arguments) = fill_in(&wanted.arguments, own, &config.state_folder) {
                 break arguments;
             }
             self.task

@@ -4,6 +4,8 @@ use super::{Flags, config_path, file, pki, policies};
 use crate::domain::cluster::ClusterConfig;
 use sextant_proto::supervisor::ComponentFile;
 
+/// Each replica's own: two must not write one file.
+const AUDIT_LOG: &str = "{{STATE_FOLDER}}/audit/audit.log";
 const ADVERTISE_ADDRESS: &str = "{{ADVERTISE_ADDRESS}}";
 
 pub(super) fn config(cluster: &ClusterConfig) -> (Flags, Vec<ComponentFile>) {
@@ -99,7 +101,7 @@ fn kubelets(flags: &mut Flags) {
 fn audit(flags: &mut Flags, cluster: &ClusterConfig) {
     flags
         .set("audit-policy-file", config_path("audit.yaml"))
-        .set("audit-log-path", "/var/lib/sextant/audit/audit.log")
+        .set("audit-log-path", AUDIT_LOG)
         .set("audit-log-mode", "batch")
         .set("audit-log-maxsize", cluster.audit.max_size_mib.to_string())
         .set("audit-log-maxbackup", cluster.audit.max_backups.to_string())

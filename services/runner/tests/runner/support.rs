@@ -130,10 +130,15 @@ impl Surroundings {
 
     /// A runner of `program`.
     pub fn run(&self, program: &Path) -> Running {
+        self.run_with(self.config(program))
+    }
+
+    /// A runner with this configuration.
+    pub fn run_with(&self, config: Config) -> Running {
         let mesh = self.root.mesh(ServiceName::KubeApiserver);
         let mesh = mesh.with_cert_authority(&self.cert_authority.to_string());
         let (ctx, trigger) = Context::new();
-        let (config, task) = (self.config(program), ctx.clone());
+        let task = ctx.clone();
         // Nobody is ready who hasn't said yet what to wait for.
         let beginning = ctx.readiness.task("beginning");
         let task = tokio::spawn(async move {
