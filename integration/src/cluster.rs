@@ -3,7 +3,7 @@
 use crate::{Outcome, eventually, run, run_with_input};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use sextant_project::{Leftovers, Project};
 use std::process::Command;
 use std::time::Duration;
 
@@ -12,9 +12,7 @@ const SLOW: Duration = Duration::from_secs(180);
 
 /// A compose project with its own ports; removed when dropped.
 pub struct Cluster {
-    project: String,
-    api_port: u16,
-    join_port: u16,
+    project: Project,
 }
 
 impl Cluster {
@@ -34,22 +32,24 @@ impl Cluster {
     #[must_use]
     pub fn existing(project: &str, api_port: u16, join_port: u16) -> Self {
         Self {
-            project: project.to_owned(),
-            api_port,
-            join_port,
+            project: Project {
+                name: project.to_owned(),
+                api_port,
+                join_port,
+            },
         }
     }
 
     /// URL of kube-apiserver.
     #[must_use]
     pub fn api_url(&self) -> String {
-        format!("https://127.0.0.1:{}", self.api_port)
+        self.project.api_url()
     }
 
     /// URL of the supervisor's join API.
     #[must_use]
     pub fn join_url(&self) -> String {
-        format!("https://127.0.0.1:{}", self.join_port)
+        format!("https://{}", self.project.supervisor())
     }
 
     /// The containers' states and the last lines of their logs, for a failure's message.
@@ -62,7 +62,7 @@ impl Cluster {
 
     /// Name of the compose project.
     pub fn project(&self) -> &str {
-        &self.project
+        &self.project.name
     }
 
     /// Waits until the API answers, `nodes` nodes are Ready and CoreDNS answers.
@@ -110,15 +110,7 @@ impl Cluster {
     }
 
     fn write_kubeconfig(&self) -> Result<()> {
-        let file = self.kubeconfig();
-        self.sextant(&[
-            "kubeconfig",
-            "--api-server",
-            &format!("https://127.0.0.1:{}", self.api_port),
-            "--output-file",
-            &file.display().to_string(),
-        ])?
-        .ok()?;
+        run(&mut self.project.write_kubeconfig(), QUICK)?.ok()?;
         self.kubectl(&["get", "--raw", "/readyz"]).map(drop)
     }
 
@@ -127,14 +119,7 @@ impl Cluster {
     /// # Errors
     /// It fails, or takes over three minutes.
     pub fn compose(&self, arguments: &[&str]) -> Result<String> {
-        let mut command = Command::new("docker");
-        command
-            .args(["compose", "--project-name", &self.project, "--file"])
-            .arg(root().join("compose/compose.yaml"))
-            .args(arguments)
-            .env("SEXTANT_API_PORT", self.api_port.to_string())
-            .env("SEXTANT_JOIN_PORT", self.join_port.to_string());
-        run(&mut command, SLOW)?.ok()
+        run(self.project.compose().args(arguments), SLOW)?.ok()
     }
 
     /// The containers of one service of the compose file.
@@ -142,13 +127,12 @@ impl Cluster {
     /// # Errors
     /// Docker fails, or there is none.
     pub fn containers(&self, service: &str) -> Result<Vec<String>> {
-        let project = format!("label=com.docker.compose.project={}", self.project);
         let service_label = format!("label=com.docker.compose.service={service}");
         let list = docker(&[
             "ps",
             "-aq",
             "--filter",
-            &project,
+            &self.project.filter(),
             "--filter",
             &service_label,
         ])?;
@@ -196,9 +180,7 @@ impl Cluster {
 
     /// A kubectl command to be started by the caller.
     pub fn kubectl_command(&self) -> Command {
-        let mut command = Command::new(root().join("out/bin/kubectl"));
-        command.env("KUBECONFIG", self.kubeconfig());
-        command
+        self.project.kubectl()
     }
 
     /// `kubectl get … -o json`
@@ -241,30 +223,25 @@ impl Cluster {
     /// # Errors
     /// It can't be started or hangs.
     pub fn sextant(&self, arguments: &[&str]) -> Result<Outcome> {
-        let mut command = Command::new(root().join("out/bin/sextant"));
-        command
-            .args(["--server", &format!("127.0.0.1:{}", self.join_port)])
-            .args(["--project", &self.project, "--state-dir"])
-            .arg(self.state())
-            .args(arguments);
-        run(&mut command, QUICK)
+        run(self.project.sextant().args(arguments), QUICK)
     }
 
     /// `docker compose down`.
     ///
     /// # Errors
-    /// Docker fails, except for an endpoint that Docker 20.10 has lost count of (moby 43286): the network then
-    /// stays, and the next start takes it.
+    /// Docker fails, and not only for networks that it won't let go, see [`Leftovers`].
     pub fn down(&self, arguments: &[&str]) -> Result<()> {
         let mut all = vec!["down"];
         all.extend(arguments);
-        match self.compose(&all) {
-            Err(error) if format!("{error:#}").contains("has active endpoints") => {
-                eprintln!("a network stays: {error:#}");
-                Ok(())
-            }
-            other => other.map(drop),
+        let Err(error) = self.compose(&all) else {
+            return Ok(());
+        };
+        let leftovers = Leftovers::of(&self.project)?;
+        if !leftovers.are_bearable(arguments.contains(&"--volumes")) {
+            return Err(error);
         }
+        eprintln!("networks stay: {:?}", leftovers.lost_networks()?);
+        Ok(())
     }
 
     /// Stops and removes containers, networks and volumes of the project.
@@ -273,19 +250,9 @@ impl Cluster {
     /// Docker fails.
     pub fn remove(&self) -> Result<()> {
         self.down(&["--volumes", "--timeout", "5", "--remove-orphans"])?;
-        let _ = std::fs::remove_dir_all(self.state());
-        let _ = std::fs::remove_file(self.kubeconfig());
+        let _ = std::fs::remove_dir_all(self.project.state());
+        let _ = std::fs::remove_file(self.project.kubeconfig());
         Ok(())
-    }
-
-    fn kubeconfig(&self) -> PathBuf {
-        root()
-            .join("out")
-            .join(format!("kubeconfig-{}", self.project))
-    }
-
-    fn state(&self) -> PathBuf {
-        root().join("out/state").join(&self.project)
     }
 }
 
@@ -298,11 +265,4 @@ pub fn docker(arguments: &[&str]) -> Result<String> {
         .ok()
         .map(|text| text.trim().to_owned())
         .with_context(|| format!("docker {arguments:?}"))
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap_or(Path::new("."))
-        .to_owned()
 }

@@ -8,10 +8,17 @@ use crate::stage::Stages;
 use crate::{images, paths, prerequisites, run, services, upstream};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+use sextant_project::{Project, bin};
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
+
+/// The first deployment: of an image that every node has, with a page to show. README.md has it too.
+const HELLO: &str = concat!(
+    "kubectl create deployment hello --replicas 3 --image sextant/toolbox:",
+    env!("CARGO_PKG_VERSION"),
+    " -- sh -c 'hostname > /tmp/index.html; httpd -f -p 8080 -h /tmp'"
+);
 
 /// Which dev cluster.
 #[derive(clap::Args, Clone)]
@@ -48,15 +55,12 @@ pub fn up(options: &Options) -> Result<()> {
     println!("Try:\n");
     println!(
         "  export KUBECONFIG={} PATH={}:$PATH",
-        cluster.kubeconfig().display(),
+        cluster.project.kubeconfig().display(),
         bin().display()
     );
     println!("  kubectl get pods --all-namespaces --output wide");
     println!("  sextant status");
-    println!(
-        "  kubectl create deployment hello --replicas 3 --image {} -- httpd -f -p 8080",
-        images::reference("toolbox")
-    );
+    println!("  {HELLO}");
     Ok(())
 }
 
@@ -69,8 +73,8 @@ pub fn down(options: &Options) -> Result<()> {
 pub fn clean(options: &Options) -> Result<()> {
     let cluster = Cluster::new(options);
     removal::remove(&cluster, &["--volumes", "--timeout", "5"])?;
-    let _ = std::fs::remove_file(cluster.kubeconfig());
-    paths::remove(&cluster.state())
+    let _ = std::fs::remove_file(cluster.project.kubeconfig());
+    paths::remove(&cluster.project.state())
 }
 
 /// Why a port of 127.0.0.1 can't be listened on.
@@ -80,62 +84,34 @@ fn taken(port: u16) -> Option<(u16, std::io::Error)> {
         .map(|error| (port, error))
 }
 
-fn bin() -> PathBuf {
-    paths::out().join("bin")
-}
-
 /// One compose project.
 pub struct Cluster {
-    options: Options,
+    project: Project,
 }
 
 impl Cluster {
     /// The project that `options` name.
     pub fn new(options: &Options) -> Self {
         Self {
-            options: options.clone(),
+            project: Project {
+                name: options.project.clone(),
+                api_port: options.api_port,
+                join_port: options.join_port,
+            },
         }
-    }
-
-    /// The name of the compose project.
-    fn project(&self) -> &str {
-        &self.options.project
-    }
-
-    /// Where the kubeconfig lies.
-    pub fn kubeconfig(&self) -> PathBuf {
-        let name = match self.options.project.as_str() {
-            "sextant" => "kubeconfig".to_owned(),
-            other => format!("kubeconfig-{other}"),
-        };
-        paths::out().join(name)
-    }
-
-    fn state(&self) -> PathBuf {
-        paths::out().join("state").join(&self.options.project)
-    }
-
-    fn docker_compose(&self) -> Command {
-        let mut command = Command::new("docker");
-        command
-            .args(["compose", "--project-name", &self.options.project, "--file"])
-            .arg(paths::root().join("compose/compose.yaml"))
-            .env("SEXTANT_API_PORT", self.options.api_port.to_string())
-            .env("SEXTANT_JOIN_PORT", self.options.join_port.to_string());
-        command
     }
 
     fn compose(&self, name: &str, arguments: &[&str]) -> Result<()> {
         run::logged(
             &format!("compose {name}"),
-            self.docker_compose().args(arguments),
+            self.project.compose().args(arguments),
         )
     }
 
     /// Says early that something else listens where the cluster's ports are to be.
     fn check_ports(&self) -> Result<()> {
         let edge = |more: &[&str]| {
-            let mut ps = self.docker_compose();
+            let mut ps = self.project.compose();
             run::output(ps.args(["ps", "--quiet"]).args(more).arg("edge"))
         };
         let started = Instant::now();
@@ -143,7 +119,7 @@ impl Cluster {
             if !edge(&[])?.is_empty() {
                 return Ok(());
             }
-            let ports = [self.options.api_port, self.options.join_port];
+            let ports = [self.project.api_port, self.project.join_port];
             let Some((port, error)) = ports.into_iter().find_map(taken) else {
                 return Ok(());
             };
@@ -163,20 +139,9 @@ impl Cluster {
         self.compose("up", &["up", "--detach", "--remove-orphans"])
     }
 
-    fn sextant(&self) -> Command {
-        let mut command = Command::new(bin().join("sextant"));
-        command
-            .args(["--server", &format!("127.0.0.1:{}", self.options.join_port)])
-            .args(["--project", &self.options.project, "--state-dir"])
-            .arg(self.state());
-        command
-    }
-
     fn kubectl(&self) -> Command {
-        let mut command = Command::new(bin().join("kubectl"));
-        command
-            .env("KUBECONFIG", self.kubeconfig())
-            .arg("--request-timeout=5s");
+        let mut command = self.project.kubectl();
+        command.arg("--request-timeout=5s");
         command
     }
 
@@ -195,7 +160,7 @@ impl Cluster {
 
     /// Applies a manifest.
     pub fn apply(&self, manifest: &str) -> Result<()> {
-        let file = paths::out().join(format!("{}.yaml", self.options.project));
+        let file = paths::out().join(format!("{}.yaml", self.project.name));
         std::fs::write(&file, manifest).with_context(|| format!("writing {}", file.display()))?;
         self.wait("the default ServiceAccount", || {
             run::output(self.kubectl().args(["apply", "--filename"]).arg(&file)).map(drop)
@@ -205,9 +170,9 @@ impl Cluster {
     /// Resident memory of each process of the cluster in MiB, as `<service>/<program>`.
     pub fn memory(&self) -> Result<Value> {
         let mut all = serde_json::Map::new();
-        let services = run::output(self.docker_compose().args(["ps", "--services"]))?;
+        let services = run::output(self.project.compose().args(["ps", "--services"]))?;
         for service in services.lines() {
-            let id = run::output(self.docker_compose().args(["ps", "--quiet", service]))?;
+            let id = run::output(self.project.compose().args(["ps", "--quiet", service]))?;
             let table =
                 run::output(Command::new("docker").args(["top", &id, "-eo", "pid,rss,comm"]))?;
             for line in table.lines().skip(1) {
@@ -228,5 +193,18 @@ impl Cluster {
     fn json(&self, arguments: &[&str]) -> Result<Value> {
         let text = run::output(self.kubectl().args(arguments).args(["--output", "json"]))?;
         serde_json::from_str(&text).context("reading kubectl's answer")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_readme_begins_with_the_same_deployment() {
+        let readme = std::fs::read_to_string(crate::paths::root().join("README.md")).unwrap();
+        assert!(
+            readme.contains(super::HELLO),
+            "not in README.md: {}",
+            super::HELLO
+        );
     }
 }

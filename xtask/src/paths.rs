@@ -1,21 +1,10 @@
 //! Where things lie: the checkout, its `out` folder, and the cache outside the checkout.
 
+pub use sextant_project::{out, root};
+
 use anyhow::{Context, Result};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-
-/// The root of the checkout.
-pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap_or(Path::new("."))
-        .to_owned()
-}
-
-/// Everything that is made and not kept: image contexts, logs, the kubeconfig of the dev cluster.
-pub fn out() -> PathBuf {
-    root().join("out")
-}
 
 /// The log of one stage.
 pub fn log(name: &str) -> Result<PathBuf> {

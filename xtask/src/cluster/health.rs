@@ -17,7 +17,7 @@ pub struct Restarts(BTreeMap<String, u64>);
 impl Restarts {
     /// The counts of this moment.
     pub fn now(cluster: &Cluster) -> Result<Self> {
-        let ids = run::output(cluster.docker_compose().args(["ps", "--all", "--quiet"]))?;
+        let ids = run::output(cluster.project.compose().args(["ps", "--all", "--quiet"]))?;
         if ids.is_empty() {
             return Ok(Self(BTreeMap::new()));
         }
@@ -50,7 +50,8 @@ impl Restarts {
 /// The state of all containers, and the last lines of those that aren't healthy.
 pub fn report(cluster: &Cluster) -> String {
     let list = cluster
-        .docker_compose()
+        .project
+        .compose()
         .args(["ps", "--all", "--format", "json"])
         .output();
     let Ok(list) = list else {
@@ -70,7 +71,7 @@ pub fn report(cluster: &Cluster) -> String {
     }
     text.push_str(&format!(
         "`docker compose -p {} logs SERVICE` tells more; docs/troubleshooting.md lists known causes\n",
-        cluster.project()
+        cluster.project.name
     ));
     text
 }
@@ -78,7 +79,7 @@ pub fn report(cluster: &Cluster) -> String {
 /// The end of a service's log.
 pub fn last_lines(cluster: &Cluster, service: &str) -> String {
     let arguments = ["logs", "--no-log-prefix", "--tail", "8", service];
-    let logs = run::output(cluster.docker_compose().args(arguments)).unwrap_or_default();
+    let logs = run::output(cluster.project.compose().args(arguments)).unwrap_or_default();
     logs.lines()
         .map(|line| {
             format!(

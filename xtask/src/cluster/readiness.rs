@@ -14,13 +14,7 @@ impl Cluster {
     /// Waits until the supervisor answers and kube-apiserver says that it is ready.
     pub fn wait_for_api(&self) -> Result<()> {
         self.wait("the API", || {
-            let kubeconfig = self.kubeconfig();
-            let server = format!("https://127.0.0.1:{}", self.options.api_port);
-            run::output(
-                self.sextant()
-                    .args(["kubeconfig", "--api-server", &server, "--output-file"])
-                    .arg(&kubeconfig),
-            )?;
+            run::output(&mut self.project.write_kubeconfig())?;
             match run::output(self.kubectl().args(["get", "--raw", "/readyz"])) {
                 Ok(_) => Ok(()),
                 Err(error) => Err(unready(&error.to_string()).unwrap_or(error)),
@@ -41,7 +35,7 @@ impl Cluster {
     /// Waits until a node has said that it lives since its container was started. After `down` and `up`, the datastore
     /// still holds what it said before.
     fn wait_for_lease(&self, node: &str) -> Result<()> {
-        let container = run::output(self.docker_compose().args(["ps", "--quiet", node]))?;
+        let container = run::output(self.project.compose().args(["ps", "--quiet", node]))?;
         let format = ["inspect", "--format", "{{.State.StartedAt}}"];
         let started = run::output(Command::new("docker").args(format).arg(&container))?;
         self.wait(node, || {
