@@ -8,7 +8,7 @@ use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(120);
 
-const PARTS: &[&str] = &[
+pub const PARTS: &[&str] = &[
     "cert-authority",
     "token-service",
     "datastore-proxy",
@@ -109,7 +109,7 @@ pub fn down_up(cluster: &Cluster) -> Result<()> {
 }
 
 /// The same cluster: its objects, its nodes, its pods, and their network.
-fn came_back(cluster: &Cluster, object: &str) -> Result<()> {
+pub fn came_back(cluster: &Cluster, object: &str) -> Result<()> {
     cluster.wait_ready(2)?;
     cluster.kubectl(&["get", "configmap", object])?;
     eventually(

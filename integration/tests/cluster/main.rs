@@ -1,8 +1,10 @@
 //! A cluster of the compose file, and everything that must work on it. The cases run one after the other on one
 //! cluster, in the order of this list; those that break parts come last.
 
+mod addresses;
 mod failure;
 mod nodes;
+mod outage;
 mod policy;
 mod security;
 mod tokens;
@@ -83,6 +85,14 @@ const CASES: &[Case] = &[
         failure::kill_each,
     ),
     ("failure::agent_dies_and_pods_live", failure::agent_dies),
+    (
+        "outage::datastore_away_for_a_minute",
+        outage::datastore_away_for_a_minute,
+    ),
+    (
+        "addresses::containers_come_back_with_others",
+        addresses::others_everywhere,
+    ),
     (
         "failure::stop_and_start_keep_the_cluster",
         failure::stop_start,
