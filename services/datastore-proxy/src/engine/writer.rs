@@ -50,8 +50,10 @@ pub(super) fn start(
     std::thread::Builder::new()
         .name("writer".into())
         .spawn(move || {
-            let _guard = guard;
             writer.run();
+            // The file is free before the drain counts this as ended.
+            drop(writer);
+            drop(guard);
         })
         .map_err(Error::Thread)?;
     Ok(())
