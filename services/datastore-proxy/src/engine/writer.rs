@@ -151,10 +151,10 @@ impl Writer {
             self.shared.set_full(false);
         }
         self.shared.publish(&changes);
-        self.measure();
         for done in done {
             self.answer(done);
         }
+        self.measure();
         true
     }
 

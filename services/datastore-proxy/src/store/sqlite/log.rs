@@ -51,6 +51,21 @@ impl SqliteLog {
         Ok(())
     }
 
+    /// [`try_append`](Self::try_append), of which nothing stays if a part of it fails.
+    fn append_whole(&self, changes: &Changes) -> rusqlite::Result<()> {
+        let run = |sql| self.connection.prepare_cached(sql)?.execute([]).map(drop);
+        run("SAVEPOINT request")?;
+        let appended = self.try_append(changes);
+        // Where SQLite has already undone the whole transaction there is no savepoint left.
+        if appended.is_err() && self.is_open() {
+            run("ROLLBACK TO request")?;
+        }
+        if appended.is_ok() || self.is_open() {
+            run("RELEASE request")?;
+        }
+        appended
+    }
+
     fn insert(&self, write: &Write) -> rusqlite::Result<()> {
         let version = &write.version;
         self.connection
@@ -124,28 +139,13 @@ impl Log for SqliteLog {
     }
 
     fn append(&self, changes: &Changes) -> Result<(), StoreError> {
-        let savepoint = || {
-            self.connection
-                .prepare_cached("SAVEPOINT request")?
-                .execute([])?;
-            if let Err(error) = self.try_append(changes) {
-                // Where SQLite has already undone the whole transaction there is no savepoint left.
-                if self.is_open() {
-                    self.connection
-                        .prepare_cached("ROLLBACK TO request")?
-                        .execute([])?;
-                    self.connection
-                        .prepare_cached("RELEASE request")?
-                        .execute([])?;
-                }
-                return Err(error);
-            }
-            self.connection
-                .prepare_cached("RELEASE request")?
-                .execute([])
+        let steps = changes.writes.len() + changes.leases.len() + changes.compacted.iter().len();
+        let appended = match steps {
+            // A statement that fails undoes itself; a savepoint would copy every page that it touches.
+            0 | 1 => self.try_append(changes),
+            _ => self.append_whole(changes),
         };
-        savepoint().map_err(|error| self.error("writing to", &error))?;
-        Ok(())
+        appended.map_err(|error| self.error("writing to", &error))
     }
 
     fn remove(&self, rows: &[Row]) -> Result<(), StoreError> {
