@@ -5,6 +5,7 @@ mod clock;
 mod command;
 mod compaction;
 mod expiry;
+mod late;
 mod read;
 mod shared;
 mod writer;
@@ -41,10 +42,11 @@ impl Engine {
     pub fn start(opened: Opened, metrics: Metrics, drain: &Drain) -> Result<Self, Error> {
         let Opened {
             loaded,
+            keys,
             log,
             reader,
         } = opened;
-        let shared = Arc::new(Shared::new(loaded, reader, metrics));
+        let shared = Arc::new(Shared::new(loaded, keys, reader, metrics));
         let (commands, queue) = mpsc::channel(QUEUE);
         writer::start(Arc::clone(&shared), log, queue, drain.guard())?;
         let engine = Self { shared, commands };

@@ -17,7 +17,7 @@ impl Engine {
     /// Reads a range as of now or of an older revision.
     pub async fn range(&self, query: &Query, count: bool) -> Result<RangeAnswer, Fault> {
         for _ in 0..TRIES {
-            let selection = query::select(&self.shared.state(), query, count)?;
+            let selection = self.shared.select(query, count).await?;
             let rows = selection.rows(query);
             let values = self.shared.values(&rows).await?;
             if let Some(values) = values.into_iter().collect::<Option<Vec<_>>>() {
@@ -67,11 +67,13 @@ impl Shared {
         through: i64,
         bytes: usize,
     ) -> Result<Page, Fault> {
+        // What was there before each write is looked up in the state.
+        self.keys_loaded().await;
         self.blocking(move |shared| shared.reader.page(&range, from, through, bytes))
             .await
     }
 
-    async fn blocking<T: Send + 'static>(
+    pub(super) async fn blocking<T: Send + 'static>(
         self: &Arc<Self>,
         read: impl FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Fault> {

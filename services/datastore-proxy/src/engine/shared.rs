@@ -2,10 +2,12 @@
 
 use super::cache::Cache;
 use super::clock::Clock;
+use super::late::Late;
+use crate::domain::range::KeyRange;
 use crate::domain::state::{Changes, State};
 use crate::domain::version::Row;
 use crate::metrics::Metrics;
-use crate::store::{Loaded, Reader, Size};
+use crate::store::{Keys, Loaded, Reader, Size, StoreError};
 use crate::watch::committed::Committed;
 use crate::watch::hub::Hub;
 use bytes::Bytes;
@@ -18,6 +20,7 @@ const CACHE_BYTES: usize = 24 << 20;
 /// The state, the watches and the ways to values.
 pub struct Shared {
     state: RwLock<State>,
+    late: Late,
     size: Mutex<Size>,
     full: AtomicBool,
     pub(super) cache: Cache,
@@ -35,7 +38,12 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(loaded: Loaded, reader: Arc<dyn Reader>, metrics: Metrics) -> Self {
+    pub(super) fn new(
+        loaded: Loaded,
+        keys: Option<Arc<dyn Keys>>,
+        reader: Arc<dyn Reader>,
+        metrics: Metrics,
+    ) -> Self {
         let Loaded {
             mut state,
             cluster_id,
@@ -46,6 +54,7 @@ impl Shared {
         Self {
             hub: Hub::new(state.revision),
             state: RwLock::new(state),
+            late: Late::new(keys),
             size: Mutex::default(),
             full: AtomicBool::new(false),
             cache: Cache::new(CACHE_BYTES),
@@ -64,6 +73,28 @@ impl Shared {
 
     pub(super) fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where keys are read while they aren't all in the state.
+    pub(super) fn late(&self) -> Option<Arc<dyn Keys>> {
+        self.late.keys()
+    }
+
+    /// Resolves once all keys, and what lives under which lease, are in the state.
+    pub async fn keys_loaded(&self) {
+        self.late.ended().await;
+    }
+
+    /// Loads the keys that the store was opened without. Nothing may be written before.
+    pub(super) fn load_keys(&self) -> Result<(), StoreError> {
+        let Some(keys) = self.late() else {
+            return Ok(());
+        };
+        let mut state = self.state().clone();
+        keys.load(&KeyRange::all(), &mut state)?;
+        *self.state_mut() = state;
+        self.late.end();
+        Ok(())
     }
 
     /// How large the store is.

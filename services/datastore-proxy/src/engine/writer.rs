@@ -90,6 +90,10 @@ impl Values for CachedValues<'_> {
 impl Writer {
     fn run(&mut self) {
         self.measure();
+        if let Err(error) = self.shared.load_keys() {
+            tracing::error!(%error, "the keys can't be loaded: stopping");
+            std::process::exit(1);
+        }
         while let Some(batch) = self.next_batch() {
             if batch.is_empty() {
                 self.tidy();

@@ -110,6 +110,9 @@ impl pb::lease_server::Lease for Leases {
         let caller = self.0.caller(&request, Call::Keys)?;
         let pb::LeaseTimeToLiveRequest { id, keys } = request.into_inner();
         let shared = self.0.engine.shared();
+        if keys {
+            shared.keys_loaded().await;
+        }
         let state = shared.state();
         let now = shared.clock.now();
         let mut response = pb::LeaseTimeToLiveResponse {

@@ -134,10 +134,18 @@ pub trait Reader: Send + Sync {
     ) -> Result<Page, StoreError>;
 }
 
+/// Reads the keys of a store that was opened without them. Calls block.
+pub trait Keys: Send + Sync {
+    /// Adds the keys of `range` with all their versions to `state`, newer ones than its own included.
+    fn load(&self, range: &KeyRange, state: &mut State) -> Result<(), StoreError>;
+}
+
 /// A store that is open.
 pub struct Opened {
     /// What it holds.
     pub loaded: Loaded,
+    /// Reads the keys, where there are so many that `loaded` is without them.
+    pub keys: Option<Arc<dyn Keys>>,
     /// For the writer.
     pub log: Box<dyn Log>,
     /// For everybody else.

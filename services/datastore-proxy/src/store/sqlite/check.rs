@@ -6,15 +6,19 @@ use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-/// A large file is checked only as far as this goes.
-const BUDGET: Duration = Duration::from_millis(500);
+/// A large file is checked only as far as this goes: a start must not wait for the disk to be read.
+const BUDGET: Duration = Duration::from_millis(50);
 
-/// SQLite's own check, cut short when it takes too long.
-pub(super) fn quickly(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+/// SQLite's own check, of a large file cut short.
+pub(super) fn quickly(
+    connection: &Connection,
+    path: &Path,
+    is_large: bool,
+) -> Result<(), StoreError> {
     let interrupt = connection.get_interrupt_handle();
     let (done, finished) = mpsc::channel::<()>();
     let watchdog = std::thread::spawn(move || {
-        if finished.recv_timeout(BUDGET) == Err(RecvTimeoutError::Timeout) {
+        if is_large && finished.recv_timeout(BUDGET) == Err(RecvTimeoutError::Timeout) {
             interrupt.interrupt();
         }
     });

@@ -1,7 +1,8 @@
-//! Reading everything but the values into memory.
+//! Reading everything but the values into memory: leases and revisions at once, keys when they are asked for.
 
 use super::{StoreError, describe};
 use crate::domain::lease::{Lease, LeaseChange};
+use crate::domain::range::KeyRange;
 use crate::domain::state::{NEVER_COMPACTED, State};
 use crate::domain::version::Version;
 use crate::store::Loaded;
@@ -9,7 +10,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension};
 use std::path::Path;
 
-/// Loads the store.
+/// Loads everything but the keys.
 pub(super) fn load(connection: &Connection, path: &Path) -> Result<Loaded, StoreError> {
     try_load(connection).map_err(|error| describe(path, "loading", &error))
 }
@@ -17,7 +18,6 @@ pub(super) fn load(connection: &Connection, path: &Path) -> Result<Loaded, Store
 fn try_load(connection: &Connection) -> rusqlite::Result<Loaded> {
     let mut state = State::default();
     load_leases(connection, &mut state)?;
-    load_keys(connection, &mut state)?;
     state.compacted = meta(connection, "compacted")?.unwrap_or(NEVER_COMPACTED);
     if let Some((row, revision)) = last(connection)? {
         state.next_row = row + 1;
@@ -45,12 +45,22 @@ fn load_leases(connection: &Connection, state: &mut State) -> rusqlite::Result<(
     Ok(())
 }
 
-fn load_keys(connection: &Connection, state: &mut State) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare(
+/// Adds the keys of a range.
+pub(super) fn keys(
+    connection: &Connection,
+    range: &KeyRange,
+    state: &mut State,
+) -> rusqlite::Result<()> {
+    let (start, end) = (range.start().as_ref(), range.end().map(Bytes::as_ref));
+    let below = if end.is_some() { "AND key < ?2" } else { "" };
+    let mut statement = connection.prepare_cached(&format!(
         "SELECT key, revision, create_revision, version, lease, id FROM log INDEXED BY log_key \
-         ORDER BY key, revision",
-    )?;
-    let mut rows = statement.query([])?;
+         WHERE key >= ?1 {below} ORDER BY key, revision",
+    ))?;
+    let mut rows = match end {
+        Some(end) => statement.query((start, end))?,
+        None => statement.query([start])?,
+    };
     let mut key = Bytes::new();
     let mut versions: Vec<Version> = Vec::new();
     while let Some(row) = rows.next()? {

@@ -9,7 +9,8 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
-use super::{Opened, StoreError};
+use super::{Keys, Opened, StoreError};
+use crate::domain::range::KeyRange;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
@@ -18,6 +19,8 @@ use std::sync::Arc;
 
 /// Reading connections.
 const READERS: usize = 3;
+/// A file larger than this is served from before it is looked through and its keys are in memory.
+const LARGE: u64 = 64 << 20;
 
 /// A file that no other process can open as a store as long as this lives.
 #[derive(Debug)]
@@ -51,26 +54,41 @@ impl Claim {
 
     /// Opens the store, or makes it.
     pub fn open(self) -> Result<Opened, StoreError> {
+        self.open_as(LARGE)
+    }
+
+    /// [`open`](Self::open), with another limit from which on a file is large.
+    pub fn open_as(self, large: u64) -> Result<Opened, StoreError> {
         let path = self.path.clone();
         // SQLite would make it readable for others; its side files take over the mode.
-        OpenOptions::new()
+        let size = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
             .mode(0o600)
             .open(&path)
-            .map_err(|error| failed(format!("opening {}", path.display()), error))?;
+            .and_then(|file| file.metadata())
+            .map_err(|error| failed(format!("opening {}", path.display()), error))?
+            .len();
+        let is_large = size > large;
         let mut connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         schema::prepare(&connection, &path)?;
-        check::quickly(&connection, &path)?;
-        let loaded = load::load(&connection, &path)?;
-        let reader = reader::Pool::open(&path, READERS)?;
+        check::quickly(&connection, &path, is_large)?;
+        let mut loaded = load::load(&connection, &path)?;
+        let reader = Arc::new(reader::Pool::open(&path, READERS)?);
+        let keys: Option<Arc<dyn Keys>> = if is_large {
+            Some(Arc::<reader::Pool>::clone(&reader))
+        } else {
+            reader.load(&KeyRange::all(), &mut loaded.state)?;
+            None
+        };
         let checkpoint = checkpoint::Checkpointer::start(&mut connection, &path)?;
         let log = log::SqliteLog::new(connection, self, checkpoint);
         Ok(Opened {
             loaded,
+            keys,
             log: Box::new(log),
-            reader: Arc::new(reader),
+            reader,
         })
     }
 }

@@ -1,9 +1,10 @@
 //! The reading connections.
 
-use super::{StoreError, connect, describe};
+use super::{StoreError, connect, describe, load};
 use crate::domain::range::KeyRange;
+use crate::domain::state::State;
 use crate::domain::version::{Row, Version};
-use crate::store::{Logged, Page, Reader};
+use crate::store::{Keys, Logged, Page, Reader};
 use bytes::Bytes;
 use rusqlite::{CachedStatement, Connection, OpenFlags, OptionalExtension};
 use std::path::{Path, PathBuf};
@@ -61,6 +62,12 @@ impl Pool {
             .push(connection);
         self.returned.notify_one();
         result.map_err(|error| describe(&self.path, "reading", &error))
+    }
+}
+
+impl Keys for Pool {
+    fn load(&self, range: &KeyRange, state: &mut State) -> Result<(), StoreError> {
+        self.with(|connection| load::keys(connection, range, state))
     }
 }
 

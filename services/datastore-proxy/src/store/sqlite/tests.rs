@@ -106,6 +106,29 @@ fn gives_back_what_was_committed() {
 }
 
 #[test]
+fn a_large_file_is_opened_without_its_keys() {
+    let (_folder, path) = file();
+    let keys = ["a", "b", "ba", "c"];
+    let writes = keys.into_iter().zip(1..);
+    let all: Vec<_> = writes
+        .map(|(key, row)| changes(vec![put(row, row + 1, key, 5)]))
+        .collect();
+    let opened = open(&path);
+    commit(opened.log.as_ref(), &all);
+    drop(opened);
+
+    let Opened { loaded, keys, .. } = Claim::new(&path).unwrap().open_as(0).unwrap();
+    let mut state = loaded.state;
+    assert_eq!((state.revision, state.next_row), (5, 5));
+    assert!(state.index.is_empty());
+    let range = KeyRange::parse("b".into(), "c".into());
+    keys.unwrap().load(&range, &mut state).unwrap();
+    let found = state.index.iter(&KeyRange::all(), 9);
+    let found: Vec<_> = found.map(|(key, _)| key.clone()).collect();
+    assert_eq!(found, ["b", "ba"]);
+}
+
+#[test]
 fn what_was_not_committed_is_gone() {
     let (_folder, path) = file();
     let opened = open(&path);
