@@ -1,5 +1,5 @@
 # Every target is one line of xtask; `cargo xtask help` tells more.
-.PHONY: up down clean-cluster images test bench-up docs help
+.PHONY: up down clean-cluster images test bench-up bench-datastore docs help
 
 up: ## Build what is missing and start the dev cluster
 	@cargo xtask up
@@ -18,6 +18,9 @@ test: ## Run the whole test suite
 
 bench-up: ## Time a warm start beside bare upstream; prints a table, writes JSON
 	@cargo xtask bench-up
+
+bench-datastore: ## Measure datastore-proxy beside etcd and kine; ARGS="-- --only list --rounds 1"
+	@cargo xtask bench-datastore $(ARGS)
 
 docs: ## Write the configuration reference from the code
 	@cargo xtask docs

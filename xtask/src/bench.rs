@@ -1,6 +1,8 @@
 //! `bench-up`: a warm start (images there, volumes empty) beside bare upstream kube-apiserver on etcd, in one run.
 //! Prints a table and writes out/bench-up.json.
 
+pub mod datastore;
+
 use crate::cluster::{self, Cluster};
 use crate::{images, paths, prerequisites, run, services, upstream};
 use anyhow::{Context, Result, bail};

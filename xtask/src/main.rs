@@ -7,6 +7,7 @@ mod dependencies;
 mod docker;
 mod docs;
 mod images;
+mod instructions;
 mod paths;
 mod prerequisites;
 mod rootfs;
@@ -41,8 +42,12 @@ enum Task {
     Down(cluster::Options),
     /// Stops the dev cluster and removes its data
     CleanCluster(cluster::Options),
+    /// Measures datastore-proxy beside etcd and kine
+    BenchDatastore(bench::datastore::Options),
     /// Times a warm start beside bare upstream
     BenchUp(bench::Options),
+    /// Counts instructions of datastore-proxy's engine and compares with bench/instructions.json
+    Instructions(instructions::Options),
     /// Writes docs/configuration.md from the code
     Docs(docs::Options),
     /// Runs the whole test suite
@@ -59,7 +64,9 @@ fn main() -> ExitCode {
         Task::Up(options) => cluster::up(&options),
         Task::Down(options) => cluster::down(&options),
         Task::CleanCluster(options) => cluster::clean(&options),
+        Task::BenchDatastore(options) => bench::datastore::task(&options),
         Task::BenchUp(options) => bench::up(&options),
+        Task::Instructions(options) => instructions::task(&options),
         Task::Docs(options) => docs::task(&options),
         Task::Test(options) => test::task(&options),
     };

@@ -74,6 +74,12 @@ const TEST_NEEDS: &[Need] = &[
         present: || on_path("faketime"),
     },
     Need {
+        what: "valgrind",
+        why: "tests count instructions of datastore-proxy's engine",
+        packages: &["valgrind"],
+        present: has_valgrind,
+    },
+    Need {
         what: "ip",
         why: "tests make network namespaces",
         packages: &["iproute2"],
@@ -90,6 +96,17 @@ const GIBIBYTES: u64 = 12;
 /// Checks and installs what building and running the dev cluster needs.
 pub fn ensure() -> Result<()> {
     ensure_with(&[]).map(drop)
+}
+
+/// Checks and installs what the benchmark of the datastores needs: no containers.
+pub fn ensure_for_benchmarks() -> Result<()> {
+    toolchains()?;
+    install(NEEDS.iter())
+}
+
+/// Whether instructions can be counted.
+pub fn has_valgrind() -> bool {
+    on_path("valgrind")
 }
 
 /// The same, and what the tests need beside it. An engine that had to be started for them is returned.

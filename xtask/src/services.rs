@@ -22,6 +22,16 @@ pub const PROGRAMS: &[(&str, &str)] = &[
 
 /// Builds all programs with a Cargo profile and returns their folder.
 pub fn build(profile: &str) -> Result<PathBuf> {
+    let packages: Vec<&str> = PROGRAMS.iter().map(|(_, package)| *package).collect();
+    build_packages(profile, &packages)
+}
+
+/// Builds datastore-proxy and what measures it, as for the images but without the other services.
+pub fn build_bench(profile: &str) -> Result<PathBuf> {
+    build_packages(profile, &["datastore-proxy", "sextant-bench"])
+}
+
+fn build_packages(profile: &str, packages: &[&str]) -> Result<PathBuf> {
     let mut cargo = Command::new("cargo");
     cargo
         .current_dir(paths::root())
@@ -36,11 +46,7 @@ pub fn build(profile: &str) -> Result<PathBuf> {
             "--target-dir",
         ])
         .arg(target_dir())
-        .args(
-            PROGRAMS
-                .iter()
-                .flat_map(|(_, package)| ["--package", package]),
-        )
+        .args(packages.iter().flat_map(|package| ["--package", package]))
         // Given in the environment so that it replaces other flags and changes nothing for plain cargo calls.
         .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");
     run::logged("build services", &mut cargo)?;

@@ -1,7 +1,7 @@
 //! The whole test suite: lints, unit and component tests, then clusters made of the images.
 
 use crate::stage::Stages;
-use crate::{dependencies, docs, images, paths, prerequisites, services, upstream};
+use crate::{dependencies, docs, images, instructions, paths, prerequisites, services, upstream};
 use anyhow::{Context, Result, bail};
 use std::process::Command;
 
@@ -17,7 +17,7 @@ pub struct Options {
 
 /// Runs the suite; the runners' own closing lines say what passed.
 pub fn task(options: &Options) -> Result<()> {
-    let mut stages = Stages::new(if options.quick { 8 } else { 10 });
+    let mut stages = Stages::new(if options.quick { 8 } else { 11 });
     let engine = stages.run("check prerequisites", prerequisites::ensure_for_tests)?;
     let outcome = suite(&mut stages, options);
     eprintln!("\n{}", stages.summary());
@@ -68,6 +68,12 @@ fn suite(stages: &mut Stages, options: &Options) -> Result<()> {
         images::build(&upstream, &programs)?;
         eprint!("{}", images::sizes()?);
         Ok(())
+    })?;
+    stages.run("check instruction counts", || {
+        instructions::task(&instructions::Options {
+            profile: options.images.profile.clone(),
+            update: false,
+        })
     })?;
     stages.run("cluster tests", || {
         run_tests(

@@ -110,6 +110,16 @@ const MODULES: &[Module] = &[
     },
 ];
 
+/// What datastore-proxy is measured beside, and nothing else needs.
+const KINE: Module = Module {
+    folder: "kine",
+    packages: &[("github.com/k3s-io/kine", "kine")],
+    tags: "",
+    // Its quicker driver: SQLite itself, not a translation of it.
+    cgo: true,
+    linker_flags: plain_flags,
+};
+
 /// Where the programs of upstream lie after [`build_all`].
 pub struct Upstream {
     folders: Vec<PathBuf>,
@@ -134,6 +144,14 @@ pub fn build_all() -> Result<Upstream> {
         folders.push(build(module)?);
     }
     folders.push(build_pause()?);
+    Ok(Upstream { folders })
+}
+
+/// Builds what the cache lacks of the datastores that ours is measured beside.
+pub fn build_peers() -> Result<Upstream> {
+    let _only = paths::lock("upstream")?;
+    let etcd = MODULES.iter().filter(|module| module.folder == "etcd");
+    let folders = etcd.chain([&KINE]).map(build).collect::<Result<_>>()?;
     Ok(Upstream { folders })
 }
 
