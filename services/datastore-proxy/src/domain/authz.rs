@@ -130,14 +130,24 @@ impl Caller {
         })
     }
 
+    /// Whether this is the local user, whose are all leases.
+    pub fn is_local(&self) -> bool {
+        self.name == LOCAL
+    }
+
     /// Whether the lease is its own.
     pub fn check_lease(&self, lease: &Lease) -> Result<(), Fault> {
-        if lease.owner == self.name || self.name == LOCAL {
+        self.check_owner(lease.id, &lease.owner)
+    }
+
+    /// Whether a lease that `owner` made is its own.
+    pub fn check_owner(&self, lease: i64, owner: &str) -> Result<(), Fault> {
+        if owner == self.name || self.is_local() {
             return Ok(());
         }
         Err(Fault::DeniedLease {
             caller: self.name.clone(),
-            lease: lease.id,
+            lease,
         })
     }
 

@@ -28,6 +28,12 @@ impl KeyRange {
         }
     }
 
+    /// From `start` on, without `end`.
+    pub fn between(start: Bytes, end: Bytes) -> Self {
+        let end = Some(end);
+        Self { start, end }
+    }
+
     /// Exactly one key.
     pub fn key(key: Bytes) -> Self {
         let mut end = Vec::with_capacity(key.len() + 1);
@@ -41,20 +47,20 @@ impl KeyRange {
 
     /// Every key that begins with `prefix`.
     pub fn prefix(prefix: &'static [u8]) -> Self {
-        let mut end = prefix.to_vec();
+        Self::below(Bytes::from_static(prefix))
+    }
+
+    /// Every key that begins with `start`.
+    pub fn below(start: Bytes) -> Self {
+        let mut end = start.to_vec();
         while let Some(last) = end.pop() {
             if last < 0xff {
                 end.push(last + 1);
-                return Self {
-                    start: Bytes::from_static(prefix),
-                    end: Some(end.into()),
-                };
+                let end = Some(end.into());
+                return Self { start, end };
             }
         }
-        Self {
-            start: Bytes::from_static(prefix),
-            end: None,
-        }
+        Self { start, end: None }
     }
 
     /// Every key.
@@ -90,6 +96,16 @@ impl KeyRange {
             && end.last() == Some(&0)
             && end.starts_with(&self.start))
         .then_some(&self.start)
+    }
+
+    /// As etcd's pair of key and `range_end`. A range without an end begins with at least one byte.
+    pub fn to_wire(&self) -> (Bytes, Bytes) {
+        let end = match (self.as_key(), &self.end) {
+            (Some(_), _) => Bytes::new(),
+            (None, Some(end)) => end.clone(),
+            (None, None) => Bytes::from_static(&[0]),
+        };
+        (self.start.clone(), end)
     }
 
     /// Whether no key can be in it.
@@ -155,6 +171,14 @@ mod tests {
         assert!(range(b"a", b"\0").contains(b"\xff\xff"));
         assert!(range(b"a", b"c").contains(b"b") && !range(b"a", b"c").contains(b"c"));
         assert!(range(b"c", b"a").is_empty());
+    }
+
+    #[test]
+    fn what_was_read_is_written_again() {
+        for (key, end) in [("a", ""), ("a", "\0"), ("a", "c"), ("c", "a")] {
+            let range = KeyRange::parse(key.into(), end.into());
+            assert_eq!(range.to_wire(), (key.into(), end.into()));
+        }
     }
 
     #[test]

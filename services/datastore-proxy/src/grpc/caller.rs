@@ -8,23 +8,32 @@ use tonic::{Request, Status};
 impl Services {
     /// The caller of `request`, if the table lets it call.
     pub(super) fn caller<T>(&self, request: &Request<T>, call: Call) -> Result<Caller, Status> {
-        let caller = self.identify(request)?;
-        caller.check(call)?;
-        Ok(caller)
+        of(request, self.trusts_loopback, call)
     }
+}
 
-    fn identify<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
-        if self.trusts_loopback {
-            return Ok(Caller::local());
-        }
-        match peer::identity(request.extensions()) {
-            Some(Identity::Admin) => Ok(Caller::named("admin")),
-            Some(Identity::Service(name)) => Ok(Caller::named(name.as_str())),
-            // Prefixed, so that no node can take a service's name.
-            Some(Identity::Node(name)) => Ok(Caller::named(&format!("node/{}", name.as_str()))),
-            None => Err(Status::unauthenticated(
-                "this connection showed no client certificate of the datastore authority",
-            )),
-        }
+/// The caller of `request`, if the table lets it call. Without TLS that is the local user.
+pub(crate) fn of<T>(
+    request: &Request<T>,
+    trusts_loopback: bool,
+    call: Call,
+) -> Result<Caller, Status> {
+    let caller = identify(request, trusts_loopback)?;
+    caller.check(call)?;
+    Ok(caller)
+}
+
+fn identify<T>(request: &Request<T>, trusts_loopback: bool) -> Result<Caller, Status> {
+    if trusts_loopback {
+        return Ok(Caller::local());
+    }
+    match peer::identity(request.extensions()) {
+        Some(Identity::Admin) => Ok(Caller::named("admin")),
+        Some(Identity::Service(name)) => Ok(Caller::named(name.as_str())),
+        // Prefixed, so that no node can take a service's name.
+        Some(Identity::Node(name)) => Ok(Caller::named(&format!("node/{}", name.as_str()))),
+        None => Err(Status::unauthenticated(
+            "this connection showed no client certificate of the datastore authority",
+        )),
     }
 }

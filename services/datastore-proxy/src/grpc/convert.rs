@@ -16,7 +16,7 @@ use sextant_proto::etcd::etcdserverpb::response_op::Response;
 /// Operations in one list of a transaction, nested ones counted together.
 const MAX_OPERATIONS: usize = 128;
 
-pub(super) fn query(request: pb::RangeRequest) -> Result<Query, Fault> {
+pub(crate) fn query(request: pb::RangeRequest) -> Result<Query, Fault> {
     if request.key.is_empty() {
         return Err(Fault::EmptyKey);
     }
@@ -53,7 +53,7 @@ pub(super) fn query(request: pb::RangeRequest) -> Result<Query, Fault> {
     })
 }
 
-pub(super) fn put(request: pb::PutRequest) -> Result<Put, Fault> {
+pub(crate) fn put(request: pb::PutRequest) -> Result<Put, Fault> {
     if request.key.is_empty() {
         return Err(Fault::EmptyKey);
     }
@@ -72,7 +72,7 @@ pub(super) fn put(request: pb::PutRequest) -> Result<Put, Fault> {
     })
 }
 
-pub(super) fn delete(request: pb::DeleteRangeRequest) -> Result<Delete, Fault> {
+pub(crate) fn delete(request: pb::DeleteRangeRequest) -> Result<Delete, Fault> {
     if request.key.is_empty() {
         return Err(Fault::EmptyKey);
     }
@@ -83,7 +83,7 @@ pub(super) fn delete(request: pb::DeleteRangeRequest) -> Result<Delete, Fault> {
     })
 }
 
-pub(super) fn txn(request: pb::TxnRequest) -> Result<Txn, Fault> {
+pub(crate) fn txn(request: pb::TxnRequest) -> Result<Txn, Fault> {
     let txn = nested(request, MAX_OPERATIONS)?;
     crate::domain::overlap::check(&txn)?;
     Ok(txn)
@@ -173,9 +173,9 @@ fn compare(request: pb::Compare) -> Result<Compare, Fault> {
 }
 
 /// `header` makes the header of an answer at a revision.
-pub(super) type Header<'h> = &'h dyn Fn(i64) -> pb::ResponseHeader;
+pub(crate) type Header<'h> = &'h dyn Fn(i64) -> pb::ResponseHeader;
 
-pub(super) fn range_response(answer: RangeAnswer, header: Header<'_>) -> pb::RangeResponse {
+pub(crate) fn range_response(answer: RangeAnswer, header: Header<'_>) -> pb::RangeResponse {
     let RangeAnswer {
         revision,
         kvs,
@@ -190,7 +190,7 @@ pub(super) fn range_response(answer: RangeAnswer, header: Header<'_>) -> pb::Ran
     }
 }
 
-pub(super) fn txn_response(answer: TxnAnswer, header: Header<'_>) -> pb::TxnResponse {
+pub(crate) fn txn_response(answer: TxnAnswer, header: Header<'_>) -> pb::TxnResponse {
     let TxnAnswer {
         revision,
         succeeded,

@@ -1,25 +1,19 @@
 //! Reading and writing keys.
 
-use super::convert;
-use super::{MAX_REQUEST, Services};
+use super::pieces::{self, Ranges};
+use super::{MAX_REQUEST, Services, convert};
 use crate::domain::authz::Call;
 use crate::domain::fault::Fault;
 use crate::domain::request::{Answer, Op, Query, RangeAnswer, Txn, TxnAnswer};
-use crate::engine::{Engine, Reply, Request as Work};
-use bytes::Bytes;
+use crate::engine::{Reply, Request as Work};
 use prost::Message;
 use sextant_proto::etcd::etcdserverpb as pb;
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 /// A physical compaction may take so long.
 const COMPACTION_TIMEOUT: Duration = Duration::from_secs(600);
-/// The first piece of a streamed range is small, so that it comes soon.
-const FIRST_PIECE: i64 = 10;
-/// Pieces on their way to one client.
-const PIECES: usize = 2;
 
 pub(super) struct Kv(pub(super) Services);
 
@@ -36,7 +30,18 @@ impl Services {
     }
 }
 
-fn check_size(message: &impl Message) -> Result<(), Fault> {
+impl Ranges for Services {
+    async fn range(&self, query: &Query, count: bool) -> Result<RangeAnswer, Status> {
+        Ok(self.engine.range(query, count).await?)
+    }
+
+    fn header(&self, revision: i64) -> pb::ResponseHeader {
+        Self::header(self, revision)
+    }
+}
+
+/// Refuses what etcd refuses for its size.
+pub(crate) fn check_size(message: &impl Message) -> Result<(), Fault> {
     if message.encoded_len() > MAX_REQUEST {
         Err(Fault::RequestTooLarge)
     } else {
@@ -119,23 +124,8 @@ impl pb::kv_server::Kv for Kv {
         let caller = self.0.caller(&request, Call::Keys)?;
         let mut query = convert::query(request.into_inner())?;
         query.range = caller.clip(&query.range)?;
-        if !query.is_default_order() {
-            return Err(
-                Fault::Unsupported("RangeStream does not support custom sort orders").into(),
-            );
-        }
-        if query.is_filtered() {
-            return Err(Fault::Unsupported("RangeStream does not support revision filters").into());
-        }
-        let (pieces, stream) = mpsc::channel(PIECES);
-        let services = self.0.clone();
-        tokio::spawn(async move {
-            if let Err(fault) = stream_range(&services, query, &pieces).await {
-                // A client that has gone needs no answer.
-                let _ = pieces.send(Err(fault.into())).await;
-            }
-        });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        pieces::check(&query)?;
+        Ok(Response::new(pieces::stream(self.0.clone(), query)))
     }
 
     async fn put(
@@ -211,96 +201,4 @@ impl pb::kv_server::Kv for Kv {
             _ => Err(Fault::Stopped.into()),
         }
     }
-}
-
-type Pieces = mpsc::Sender<Result<pb::RangeStreamResponse, Status>>;
-
-/// Sends a range in pieces of one revision, each of about [`MAX_REQUEST`] bytes.
-async fn stream_range(services: &Services, mut query: Query, pieces: &Pieces) -> Result<(), Fault> {
-    let engine = &services.engine;
-    let limit = if query.limit > 0 {
-        query.limit
-    } else {
-        i64::MAX
-    };
-    let mut sent = 0;
-    let mut pinned = None;
-    query.limit = FIRST_PIECE.min(limit);
-    loop {
-        let mut answer = engine.range(&query, query.count_only).await?;
-        let revision = *pinned.get_or_insert(answer.revision);
-        if query.revision <= 0 {
-            query.revision = revision;
-        }
-        sent += i64::try_from(answer.kvs.len()).unwrap_or(i64::MAX);
-        let next = answer
-            .kvs
-            .last()
-            .filter(|_| answer.more)
-            .map(|kv| successor(&kv.key));
-        let is_last = !answer.more || sent >= limit;
-        if is_last {
-            answer.count = match next.clone() {
-                _ if query.count_only => answer.count,
-                None => sent,
-                Some(next) => sent + count(engine, &query, next).await?,
-            };
-            answer.revision = revision;
-            let last = convert::range_response(answer, &|revision| services.header(revision));
-            // A client that has gone needs no answer.
-            let _ = pieces
-                .send(Ok(pb::RangeStreamResponse {
-                    range_response: Some(last),
-                }))
-                .await;
-            return Ok(());
-        }
-        let piece = RangeAnswer {
-            kvs: answer.kvs,
-            ..RangeAnswer::default()
-        };
-        let piece = pb::RangeResponse {
-            kvs: piece.kvs,
-            ..pb::RangeResponse::default()
-        };
-        let size = piece.encoded_len();
-        let piece = pb::RangeStreamResponse {
-            range_response: Some(piece),
-        };
-        if pieces.send(Ok(piece)).await.is_err() {
-            return Ok(());
-        }
-        if let Some(next) = next {
-            query.range = query.range.from_key(next);
-        }
-        query.limit = next_limit(query.limit, size).min(limit - sent);
-    }
-}
-
-/// Grows or shrinks pieces towards [`MAX_REQUEST`] bytes.
-fn next_limit(limit: i64, size: usize) -> i64 {
-    match size {
-        size if size < MAX_REQUEST / 2 => limit.saturating_mul(2),
-        size if size > MAX_REQUEST * 2 => (limit / 2).max(1),
-        _ => limit,
-    }
-}
-
-async fn count(engine: &Engine, query: &Query, from: Bytes) -> Result<i64, Fault> {
-    let range = query.range.from_key(from);
-    let query = Query {
-        range,
-        limit: 0,
-        count_only: true,
-        ..query.clone()
-    };
-    Ok(engine.range(&query, true).await?.count)
-}
-
-/// The first key after `key`.
-fn successor(key: &[u8]) -> Bytes {
-    let mut next = Vec::with_capacity(key.len() + 1);
-    next.extend_from_slice(key);
-    next.push(0);
-    next.into()
 }

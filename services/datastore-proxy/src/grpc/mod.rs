@@ -1,13 +1,14 @@
 //! The etcd v3 services.
 
-mod caller;
+pub(crate) mod caller;
 mod cluster;
-mod convert;
-mod kv;
+pub(crate) mod convert;
+pub(crate) mod kv;
 mod lease;
 mod maintenance;
+pub(crate) mod pieces;
 mod status;
-mod watch;
+pub(crate) mod watch;
 
 use crate::engine::Engine;
 use sextant_kit::Drain;
@@ -22,7 +23,7 @@ use tonic::service::Routes;
 /// Largest request that is carried out, as in etcd.
 pub const MAX_REQUEST: usize = 1536 * 1024;
 /// Largest message that is read at all: a larger one is refused before it is in memory.
-const MAX_MESSAGE: usize = MAX_REQUEST + 512 * 1024;
+pub(crate) const MAX_MESSAGE: usize = MAX_REQUEST + 512 * 1024;
 
 /// What the services need.
 #[derive(Clone)]
@@ -48,8 +49,13 @@ pub async fn routes(services: Services) -> Routes {
     Routes::new(health_service)
         .add_service(KvServer::new(kv::Kv(services.clone())).max_decoding_message_size(MAX_MESSAGE))
         .add_service(
-            WatchServer::new(watch::Watches(services.clone()))
-                .max_decoding_message_size(MAX_MESSAGE),
+            WatchServer::new(watch::Watches {
+                source: services.clone(),
+                progress: services.progress,
+                drain: services.drain.clone(),
+                trusts_loopback: services.trusts_loopback,
+            })
+            .max_decoding_message_size(MAX_MESSAGE),
         )
         .add_service(LeaseServer::new(lease::Leases(services.clone())))
         .add_service(MaintenanceServer::new(maintenance::Maintenance(

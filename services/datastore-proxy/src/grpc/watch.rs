@@ -2,21 +2,27 @@
 //! lag. One task does all of it, so the order on the wire is the order of its steps.
 
 mod answer;
+mod local;
+mod reports;
 
-use super::{MAX_MESSAGE, Services};
+use super::caller;
 use crate::domain::authz::{Call, Caller};
 use crate::domain::fault::Fault;
 use crate::domain::range::KeyRange;
-use crate::watch::committed::{Change, Committed, Previous};
+use crate::watch::committed::{Change, Committed};
 use crate::watch::hub::{CatchUp, Spec};
 use crate::watch::outbox::{Out, Outbox};
+use crate::watch::source::{Past, PastError, Source};
 use answer::Answers;
 use bytes::Bytes;
+use reports::{Refresh, Reports, refreshed};
+use sextant_kit::Drain;
 use sextant_proto::etcd::etcdserverpb as pb;
 use sextant_proto::etcd::etcdserverpb::watch_create_request::FilterType;
 use sextant_proto::etcd::etcdserverpb::watch_request::RequestUnion;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_stream::wrappers::ReceiverStream;
@@ -24,37 +30,50 @@ use tonic::{Request, Response, Status, Streaming};
 
 /// The id in answers that are of no one watch.
 const NO_WATCH: i64 = -1;
+/// How long a client may take to hear why its stream has ended.
+const LAST_WORD: Duration = Duration::from_secs(60);
 /// Answers on their way to one client, beside what the outbox holds.
 const ANSWERS: usize = 8;
-/// A part of the log that is read at once.
-const PAGE_BYTES: usize = MAX_MESSAGE / 2;
 
-pub(super) struct Watches(pub(super) Services);
+/// The watch service over any source.
+pub(crate) struct Watches<S> {
+    pub(crate) source: S,
+    /// How often a watch that asked for it hears of progress.
+    pub(crate) progress: Duration,
+    /// Ends the watches.
+    pub(crate) drain: Drain,
+    pub(crate) trusts_loopback: bool,
+}
 
 #[tonic::async_trait]
-impl pb::watch_server::Watch for Watches {
+impl<S: Source> pb::watch_server::Watch for Watches<S> {
     type WatchStream = ReceiverStream<Result<pb::WatchResponse, Status>>;
 
     async fn watch(
         &self,
         request: Request<Streaming<pb::WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let caller = self.0.caller(&request, Call::Keys)?;
+        let caller = caller::of(&request, self.trusts_loopback, Call::Keys)?;
         let (answers, stream) = mpsc::channel(ANSWERS);
         let mut task = Stream {
-            answers: Answers::new(self.0.clone(), answers.clone()),
-            services: self.0.clone(),
+            answers: Answers::new(self.source.clone(), answers.clone()),
+            source: self.source.clone(),
             caller,
             outbox: Arc::default(),
             watches: HashMap::new(),
             next_id: 0,
             progress_wanted: false,
+            refresh: None,
+            reports: Reports::default(),
         };
         let requests = request.into_inner();
+        let (period, drain) = (self.progress, self.drain.clone());
         tokio::spawn(async move {
-            if let Err(status) = task.run(requests).await {
+            let outcome = task.run(requests, period, drain).await;
+            drop(task);
+            if let Err(status) = outcome {
                 // A client that has gone needs no answer.
-                let _ = answers.try_send(Err(status));
+                let _ = answers.send_timeout(Err(status), LAST_WORD).await;
             }
         });
         Ok(Response::new(ReceiverStream::new(stream)))
@@ -62,42 +81,53 @@ impl pb::watch_server::Watch for Watches {
 }
 
 /// A watch of this stream.
-struct Open {
+struct Open<P> {
     /// Its number in the hub.
     key: u64,
     progress_notify: bool,
     /// Whether it was sent something since the last report of progress.
     active: bool,
+    /// Where it reads what it missed, and the revision that comes next there.
+    past: Option<(i64, P)>,
 }
 
-struct Stream {
-    services: Services,
+struct Stream<S: Source> {
+    source: S,
     caller: Caller,
     outbox: Arc<Outbox>,
-    answers: Answers,
-    watches: HashMap<i64, Open>,
+    answers: Answers<S>,
+    watches: HashMap<i64, Open<S::Past>>,
     next_id: i64,
     /// The client waits for a report on all watches, and one of them lags.
     progress_wanted: bool,
+    /// Resolves when the hub is fresh enough for the reports that come then.
+    refresh: Option<(Reports, Refresh)>,
+    /// Reports that were asked for since.
+    reports: Reports,
 }
 
-impl Drop for Stream {
+impl<S: Source> Drop for Stream<S> {
     fn drop(&mut self) {
         for open in self.watches.values() {
-            self.services.engine.shared().hub.remove(open.key, false);
+            self.source.hub().remove(open.key, false);
         }
-        self.measure();
+        self.source.measure();
     }
 }
 
-impl Stream {
-    async fn run(&mut self, mut requests: Streaming<pb::WatchRequest>) -> Result<(), Status> {
-        let period = self.services.progress;
+impl<S: Source> Stream<S> {
+    async fn run(
+        &mut self,
+        mut requests: Streaming<pb::WatchRequest>,
+        period: Duration,
+        drain: Drain,
+    ) -> Result<(), Status> {
         // Streams that begin together should not report together.
         let first = Instant::now() + period.mul_f64(rand::random_range(0.5..1.0));
         let mut ticks = tokio::time::interval_at(first, period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let drain = self.services.drain.clone();
+        let source = self.source.clone();
+        let mut lost = std::pin::pin!(source.lost());
         let mut reading = true;
         loop {
             while let Some(out) = self.outbox.pop() {
@@ -114,7 +144,9 @@ impl Stream {
                     // The client has nothing more to ask, but may go on listening.
                     None => reading = false,
                 },
-                _ = ticks.tick() => self.report(),
+                _ = ticks.tick() => self.want(Reports { all: false, each: true }),
+                reports = refreshed(&mut self.refresh) => self.report(reports),
+                status = &mut lost => return Err(status),
                 () = drain.signaled() => return Err(Fault::Stopped.into()),
                 () = self.answers.closed() => return Ok(()),
             }
@@ -126,14 +158,16 @@ impl Stream {
             Some(RequestUnion::CreateRequest(request)) => self.create(request).await,
             Some(RequestUnion::CancelRequest(request)) => {
                 if let Some(open) = self.watches.remove(&request.watch_id) {
-                    self.services.engine.shared().hub.remove(open.key, true);
-                    self.measure();
+                    self.source.hub().remove(open.key, true);
+                    self.source.measure();
                 }
                 Ok(())
             }
             Some(RequestUnion::ProgressRequest(_)) => {
-                self.progress_wanted = true;
-                self.report_all();
+                self.want(Reports {
+                    all: true,
+                    each: false,
+                });
                 Ok(())
             }
             None => Ok(()),
@@ -141,13 +175,14 @@ impl Stream {
     }
 
     async fn create(&mut self, request: pb::WatchCreateRequest) -> Result<(), Status> {
-        let shared = Arc::clone(self.services.engine.shared());
+        let newest = self.source.newest().await?;
         let spec = match self.spec(&request) {
             Ok(spec) => spec,
-            Err(reason) => return self.answers.refused(shared.hub.revision(), reason).await,
+            Err(reason) => return self.answers.refused(newest, reason).await,
         };
         let id = spec.id;
-        let key = shared.hub.add(&self.outbox, spec, request.start_revision);
+        let hub = self.source.hub();
+        let key = hub.add_after(&self.outbox, spec, request.start_revision, newest);
         let progress_notify = request.progress_notify;
         self.watches.insert(
             id,
@@ -155,9 +190,10 @@ impl Stream {
                 key,
                 progress_notify,
                 active: false,
+                past: None,
             },
         );
-        self.measure();
+        self.source.measure();
         Ok(())
     }
 
@@ -241,8 +277,7 @@ impl Stream {
 
     /// One step of a watch that lags.
     async fn catch_up(&mut self, key: u64) -> Result<(), Status> {
-        let shared = Arc::clone(self.services.engine.shared());
-        match shared.hub.catch_up(key) {
+        match self.source.hub().catch_up(key) {
             CatchUp::Nothing => {}
             CatchUp::Send {
                 spec,
@@ -252,6 +287,9 @@ impl Stream {
             } => {
                 if self.cancel_if_compacted(&spec, key, from).await? {
                     return Ok(());
+                }
+                if let Some(open) = self.watches.get_mut(&spec.id) {
+                    open.past = None;
                 }
                 if !revisions.is_empty() {
                     self.send_events(&spec, &revisions, through).await?;
@@ -268,45 +306,38 @@ impl Stream {
         if self.progress_wanted {
             self.report_all();
         }
-        self.measure();
+        self.source.measure();
         Ok(())
     }
 
     async fn read(&mut self, spec: &Spec, key: u64, from: i64, through: i64) -> Result<(), Status> {
-        let shared = Arc::clone(self.services.engine.shared());
-        let page = shared
-            .page(spec.range.clone(), from, through, PAGE_BYTES)
-            .await?;
+        let Some(open) = self.watches.get_mut(&spec.id) else {
+            return Ok(());
+        };
+        let past = open.past.take().filter(|(next, _)| *next == from);
+        let mut past = past.map_or_else(|| self.source.past(&spec.range, from), |(_, past)| past);
+        let piece = match past.next(through).await {
+            Ok(piece) => piece,
+            Err(PastError::Compacted(compacted)) => return self.cancel(spec, key, compacted).await,
+            Err(PastError::Failed(status)) => return Err(status),
+        };
         // Looked at after reading: before, rows could still have gone missing.
         if self.cancel_if_compacted(spec, key, from).await? {
             return Ok(());
         }
-        let changes: Vec<Change> = {
-            let state = shared.state();
-            let change = |logged: crate::store::Logged| {
-                let before = state
-                    .index
-                    .get(&logged.key, logged.version.mod_revision - 1);
-                let previous = before.map(|version| Previous {
-                    version: *version,
-                    value: None,
-                });
-                Change::of(logged.key, &logged.version, logged.value, previous)
-            };
-            page.writes
-                .into_iter()
-                .map(change)
-                .filter(|change| spec.wants(change))
-                .collect()
-        };
-        if !changes.is_empty()
-            && let Some(open) = self.watches.get_mut(&spec.id)
-        {
-            open.active = true;
-            let changes: Vec<&Change> = changes.iter().collect();
-            self.answers.events(spec, &changes, page.through).await?;
+        let changes: Vec<&Change> = piece
+            .changes
+            .iter()
+            .filter(|change| spec.wants(change))
+            .collect();
+        if !changes.is_empty() {
+            self.answers.events(spec, &changes, piece.through).await?;
         }
-        shared.hub.advance(key, page.through);
+        let is_in_step = self.source.hub().advance(key, piece.through);
+        if let Some(open) = self.watches.get_mut(&spec.id) {
+            open.active |= !changes.is_empty();
+            open.past = (!is_in_step).then_some((piece.through + 1, past));
+        }
         Ok(())
     }
 
@@ -317,23 +348,50 @@ impl Stream {
         key: u64,
         from: i64,
     ) -> Result<bool, Status> {
-        let shared = Arc::clone(self.services.engine.shared());
-        let compacted = shared.state().compacted;
+        let compacted = self.source.compacted();
         if from >= compacted {
             return Ok(false);
         }
-        self.watches.remove(&spec.id);
-        shared.hub.remove(key, false);
-        self.measure();
-        self.answers
-            .compacted(spec.id, shared.hub.revision(), compacted)
-            .await?;
+        self.cancel(spec, key, compacted).await?;
         Ok(true)
     }
 
+    async fn cancel(&mut self, spec: &Spec, key: u64, compacted: i64) -> Result<(), Status> {
+        self.watches.remove(&spec.id);
+        let hub = self.source.hub();
+        hub.remove(key, false);
+        self.source.measure();
+        self.answers
+            .compacted(spec.id, hub.revision(), compacted)
+            .await
+    }
+
+    /// Has progress reported once the hub is fresh.
+    fn want(&mut self, reports: Reports) {
+        self.reports.all |= reports.all;
+        self.reports.each |= reports.each;
+        if self.refresh.is_none() {
+            let reports = std::mem::take(&mut self.reports);
+            self.refresh = Some((reports, Box::pin(self.source.fresh())));
+        }
+    }
+
+    fn report(&mut self, reports: Reports) {
+        if reports.all {
+            self.progress_wanted = true;
+            self.report_all();
+        }
+        if reports.each {
+            self.report_each();
+        }
+        if self.reports.all || self.reports.each {
+            self.want(Reports::default());
+        }
+    }
+
     /// Reports progress to those watches that want it and heard nothing else.
-    fn report(&mut self) {
-        let hub = &self.services.engine.shared().hub;
+    fn report_each(&mut self) {
+        let hub = self.source.hub();
         for (id, open) in &mut self.watches {
             if open.progress_notify && !open.active {
                 hub.progress(&self.outbox, std::iter::once(open.key), *id);
@@ -344,14 +402,7 @@ impl Stream {
 
     /// Reports progress on behalf of all watches, now or once the last of them is in step.
     fn report_all(&mut self) {
-        let hub = &self.services.engine.shared().hub;
         let keys = self.watches.values().map(|open| open.key);
-        self.progress_wanted = !hub.progress(&self.outbox, keys, NO_WATCH);
-    }
-
-    fn measure(&self) {
-        let shared = self.services.engine.shared();
-        let (watches, lagging) = shared.hub.len();
-        shared.metrics.watchers(watches, lagging);
+        self.progress_wanted = !self.source.hub().progress(&self.outbox, keys, NO_WATCH);
     }
 }

@@ -83,7 +83,7 @@ pub enum CatchUp {
 #[derive(Debug)]
 pub struct Hub(Mutex<Inner>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     revision: i64,
     ring: Ring,
@@ -98,7 +98,11 @@ impl Hub {
     pub fn new(revision: i64) -> Self {
         Self(Mutex::new(Inner {
             revision,
-            ..Inner::default()
+            ring: Ring::new(revision + 1),
+            intervals: IntervalSet::default(),
+            watches: HashMap::new(),
+            next_key: 0,
+            lagging: 0,
         }))
     }
 
@@ -110,19 +114,48 @@ impl Hub {
         }
     }
 
+    /// Records that nothing has happened up to `revision` that wasn't published.
+    pub fn reached(&self, revision: i64) {
+        let mut inner = self.lock();
+        inner.revision = inner.revision.max(revision);
+    }
+
+    /// Goes on after `revision` although not everything before was published: every watch reads for itself, and finds
+    /// out whether it missed something.
+    pub fn reset(&self, revision: i64) {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        let told = std::mem::replace(&mut inner.revision, revision);
+        inner.ring = Ring::new(revision + 1);
+        for (key, watch) in &mut inner.watches {
+            if watch.in_step && watch.next <= revision {
+                // In step means that nothing up to then was left out.
+                watch.next = watch.next.max(told + 1);
+                watch.in_step = false;
+                inner.lagging += 1;
+                watch.outbox.lag(*key);
+            }
+        }
+    }
+
     /// Makes a watch that starts at revision `start`, or with what comes next if that is 0. Returns its number
     /// here.
     pub fn add(&self, outbox: &Arc<Outbox>, spec: Spec, start: i64) -> u64 {
+        self.add_after(outbox, spec, start, 0)
+    }
+
+    /// [`add`](Self::add) where revisions up to `newest` are there already, published or not.
+    pub fn add_after(&self, outbox: &Arc<Outbox>, spec: Spec, start: i64, newest: i64) -> u64 {
         let mut inner = self.lock();
         let key = inner.next_key;
         inner.next_key += 1;
-        let revision = inner.revision;
+        let revision = inner.revision.max(newest);
         outbox.push(Out::Created {
             id: spec.id,
             revision,
         });
         let next = if start == 0 { revision + 1 } else { start };
-        let in_step = next > revision;
+        let in_step = next > inner.revision;
         if !in_step {
             inner.lagging += 1;
             outbox.lag(key);
@@ -166,11 +199,6 @@ impl Hub {
         };
         let spec = Arc::clone(&watch.spec);
         let Some(recent) = inner.ring.since(watch.next) else {
-            if watch.next > inner.revision {
-                inner.lagging -= 1;
-                watch.in_step = true;
-                return CatchUp::Nothing;
-            }
             return CatchUp::Read {
                 spec,
                 from: watch.next,
@@ -180,18 +208,19 @@ impl Hub {
         let from = watch.next;
         let mut revisions = Vec::new();
         let mut bytes = 0;
+        let mut through = inner.revision.max(from - 1);
         for committed in recent {
             let picked = pick(&spec, committed);
-            watch.next = committed.revision + 1;
             if !picked.is_empty() {
                 bytes += committed.size();
                 revisions.push((Arc::clone(committed), picked));
             }
             if bytes > STEP_BYTES {
+                through = committed.revision;
                 break;
             }
         }
-        let through = watch.next - 1;
+        watch.next = through + 1;
         inner.settle(key);
         CatchUp::Send {
             spec,
@@ -201,13 +230,14 @@ impl Hub {
         }
     }
 
-    /// Records that a watch that lags has heard everything up to `through`.
-    pub fn advance(&self, key: u64, through: i64) {
+    /// Records that a watch that lags has heard everything up to `through`; `true` if it is in step now.
+    pub fn advance(&self, key: u64, through: i64) -> bool {
         let mut inner = self.lock();
         if let Some(watch) = inner.watches.get_mut(&key) {
             watch.next = watch.next.max(through + 1);
             inner.settle(key);
         }
+        inner.watches.get(&key).is_none_or(|watch| watch.in_step)
     }
 
     /// Queues a report of progress if all of `keys`, which share `outbox`, have been told everything; `false` if
@@ -252,6 +282,10 @@ impl Hub {
 
 impl Inner {
     fn publish(&mut self, committed: &Arc<Committed>) {
+        // A source that had to begin again may repeat itself.
+        if committed.revision <= self.revision {
+            return;
+        }
         self.revision = committed.revision;
         self.ring.push(Arc::clone(committed));
         let mut concerned: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
@@ -315,3 +349,6 @@ fn pick(spec: &Spec, committed: &Committed) -> Vec<usize> {
         .filter(|(_, change)| spec.wants(change));
     wanted.map(|(at, _)| at).collect()
 }
+
+#[cfg(test)]
+mod tests;

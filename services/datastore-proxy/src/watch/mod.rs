@@ -4,3 +4,4 @@ pub mod committed;
 pub mod hub;
 pub mod outbox;
 mod ring;
+pub mod source;

@@ -1,9 +1,9 @@
 //! What a watch stream says.
 
-use crate::domain::fault::Fault;
-use crate::grpc::{MAX_REQUEST, Services};
+use crate::grpc::MAX_REQUEST;
 use crate::watch::committed::Change;
 use crate::watch::hub::Spec;
+use crate::watch::source::Source;
 use bytes::Bytes;
 use prost::Message;
 use sextant_proto::etcd::etcdserverpb as pb;
@@ -12,17 +12,14 @@ use tokio::sync::mpsc;
 use tonic::Status;
 
 /// The sending half of a stream.
-pub(super) struct Answers {
-    services: Services,
+pub(super) struct Answers<S> {
+    source: S,
     sender: mpsc::Sender<Result<pb::WatchResponse, Status>>,
 }
 
-impl Answers {
-    pub(super) fn new(
-        services: Services,
-        sender: mpsc::Sender<Result<pb::WatchResponse, Status>>,
-    ) -> Self {
-        Self { services, sender }
+impl<S: Source> Answers<S> {
+    pub(super) fn new(source: S, sender: mpsc::Sender<Result<pb::WatchResponse, Status>>) -> Self {
+        Self { source, sender }
     }
 
     /// Resolves when the client has gone.
@@ -112,7 +109,7 @@ impl Answers {
         &self,
         spec: &Spec,
         changes: &[&Change],
-    ) -> Result<Vec<Option<Bytes>>, Fault> {
+    ) -> Result<Vec<Option<Bytes>>, Status> {
         if !spec.prev_kv {
             return Ok(vec![None; changes.len()]);
         }
@@ -120,13 +117,7 @@ impl Answers {
             .iter()
             .filter_map(|change| change.missing())
             .collect();
-        let mut read = self
-            .services
-            .engine
-            .shared()
-            .values(&missing)
-            .await?
-            .into_iter();
+        let mut read = self.source.values(&missing).await?.into_iter();
         let value = |change: &&Change| {
             let previous = change.previous.as_ref()?;
             previous.value.clone().or_else(|| read.next().flatten())
@@ -135,7 +126,7 @@ impl Answers {
     }
 
     fn answer(&self, watch_id: i64, revision: i64) -> pb::WatchResponse {
-        let header = Some(self.services.header(revision));
+        let header = Some(self.source.header(revision));
         pb::WatchResponse {
             header,
             watch_id,
@@ -144,10 +135,17 @@ impl Answers {
     }
 
     async fn send(&self, answer: pb::WatchResponse) -> Result<(), Status> {
-        self.sender
-            .send(Ok(answer))
-            .await
-            .map_err(|_| Status::cancelled("the client has gone"))
+        let sent = self.sender.send(Ok(answer));
+        let sent = match S::PATIENCE {
+            None => sent.await,
+            Some(patience) => tokio::time::timeout(patience, sent).await.map_err(|_| {
+                let text = format!(
+                    "this client took no answer of its watches for {patience:?}: watch again from the last revision"
+                );
+                Status::unavailable(text)
+            })?,
+        };
+        sent.map_err(|_| Status::cancelled("the client has gone"))
     }
 }
 
