@@ -5,6 +5,7 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::grpc::{self, Services};
 use crate::metrics::Metrics;
+use crate::passthrough::{self, Backend};
 use crate::store::sqlite::Claim;
 use crate::store::{Opened, StoreError};
 use sextant_identity::{Identity, Leaf, Limits, Mesh, ServerTls, ServiceName};
@@ -44,7 +45,7 @@ impl Service for App {
             Flag {
                 name: "endpoint",
                 path: "endpoint",
-                help: "Where the data is: sqlite:///absolute/path/state.db",
+                help: "Where the data is: sqlite:///absolute/path/state.db, or etcd://host:2379/prefix",
                 is_switch: false,
             },
             Flag {
@@ -68,8 +69,32 @@ pub struct Bound {
     listener: TcpListener,
     /// `None`: plaintext on loopback.
     tls: Option<ServerTls>,
-    services: Services,
+    serving: Serving,
     ready: Task,
+}
+
+/// The services over one of the backends.
+enum Serving {
+    /// A store that this process runs.
+    Engine(Services),
+    /// An etcd that it passes requests on to.
+    Etcd(passthrough::Serving),
+}
+
+impl Serving {
+    fn drain(&self) -> Drain {
+        match self {
+            Self::Engine(services) => services.drain.clone(),
+            Self::Etcd(serving) => serving.drain.clone(),
+        }
+    }
+
+    async fn routes(self) -> Routes {
+        match self {
+            Self::Engine(services) => grpc::routes(services).await,
+            Self::Etcd(serving) => passthrough::routes(serving).await,
+        }
+    }
 }
 
 impl Bound {
@@ -79,13 +104,21 @@ impl Bound {
         if config.insecure_loopback && !config.listen.ip().is_loopback() {
             return Err(Error::NotLoopback(config.listen).into());
         }
-        let Endpoint::Sqlite(path) = config.endpoint()?;
+        let endpoint = config.endpoint()?;
         // Ready only when it serves.
         let ready = ctx.readiness.task("datastore");
         ctx.readiness.started();
-        let claim = claim(path, &ready).await?;
-        ready.waiting("opening the database");
-        let opened = open(claim).await?;
+        let backend = match endpoint {
+            Endpoint::Etcd(address) => {
+                let backend = Backend::start(&address, config.etcd.clone(), &ctx, &ready).await?;
+                Opening::Etcd(backend.ok_or(Error::Drained)?)
+            }
+            Endpoint::Sqlite(path) => {
+                let claim = claim(path, &ready).await?;
+                ready.waiting("opening the database");
+                Opening::Store(open(claim).await?)
+            }
+        };
         let tls = if config.insecure_loopback {
             None
         } else {
@@ -93,10 +126,37 @@ impl Bound {
         };
         // Only now: whoever dials a process that can't serve yet should be refused and try another.
         let listener = net::bind(config.listen).await?;
-        Self::with_store(&config, &ctx, opened, listener, tls, ready)
+        match backend {
+            Opening::Etcd(backend) => Self::with_etcd(&config, &ctx, backend, listener, tls, ready),
+            Opening::Store(opened) => Self::with_store(&config, &ctx, opened, listener, tls, ready),
+        }
     }
 
-    /// The rest of [`bind`](Self::bind), for tests with certificates of their own.
+    /// The rest of [`bind`](Self::bind) over an etcd, for tests with certificates of their own.
+    pub fn with_etcd(
+        config: &Config,
+        ctx: &Context,
+        backend: Backend,
+        listener: TcpListener,
+        tls: Option<ServerTls>,
+        ready: Task,
+    ) -> anyhow::Result<Self> {
+        let serving = passthrough::Serving {
+            backend,
+            progress: progress(config),
+            drain: ctx.drain.clone(),
+            trusts_loopback: tls.is_none(),
+            client_url: client_url(&listener, tls.as_ref())?,
+        };
+        Ok(Self {
+            listener,
+            tls,
+            serving: Serving::Etcd(serving),
+            ready,
+        })
+    }
+
+    /// The rest of [`bind`](Self::bind) over a store, for tests with certificates of their own.
     pub fn with_store(
         config: &Config,
         ctx: &Context,
@@ -106,18 +166,17 @@ impl Bound {
         ready: Task,
     ) -> anyhow::Result<Self> {
         let engine = Engine::start(opened, Metrics::new(&ctx.metrics), &ctx.drain)?;
-        let scheme = if tls.is_some() { "https" } else { "http" };
         let services = Services {
             engine,
-            progress: Duration::from_secs(config.watch_progress_seconds.max(1)),
+            progress: progress(config),
             drain: ctx.drain.clone(),
             trusts_loopback: tls.is_none(),
-            client_url: format!("{scheme}://{}", listener.local_addr()?),
+            client_url: client_url(&listener, tls.as_ref())?,
         };
         Ok(Self {
             listener,
             tls,
-            services,
+            serving: Serving::Engine(services),
             ready,
         })
     }
@@ -132,11 +191,11 @@ impl Bound {
         let Self {
             listener,
             tls,
-            services,
+            serving,
             ready,
         } = self;
-        let drain = services.drain.clone();
-        let routes = grpc::routes(services).await;
+        let drain = serving.drain();
+        let routes = serving.routes().await;
         ready.ready();
         match tls {
             None => plaintext(listener, routes, drain).await,
@@ -156,6 +215,21 @@ impl Bound {
             }
         }
     }
+}
+
+/// What is there to serve, before there is a listener.
+enum Opening {
+    Etcd(Backend),
+    Store(Opened),
+}
+
+fn progress(config: &Config) -> Duration {
+    Duration::from_secs(config.watch_progress_seconds.max(1))
+}
+
+fn client_url(listener: &TcpListener, tls: Option<&ServerTls>) -> std::io::Result<String> {
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    Ok(format!("{scheme}://{}", listener.local_addr()?))
 }
 
 async fn plaintext(listener: TcpListener, routes: Routes, drain: Drain) -> Result<(), Error> {

@@ -1,6 +1,8 @@
 //! What datastore-proxy can be told.
 
 use crate::error::Error;
+use crate::passthrough::EtcdConfig;
+use crate::passthrough::address::Address;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sextant_identity::EnrollConfig;
@@ -14,8 +16,10 @@ use std::path::PathBuf;
 pub struct Config {
     /// What every part has.
     pub common: Common,
-    /// Where the data is: `sqlite:///absolute/path/state.db`.
+    /// Where the data is: `sqlite:///absolute/path/state.db`, or `etcd://host:2379,host2:2379/prefix`.
     pub endpoint: String,
+    /// How to reach an etcd.
+    pub etcd: EtcdConfig,
     /// Where etcd clients are served.
     pub listen: SocketAddr,
     /// How to get a certificate.
@@ -31,6 +35,7 @@ impl Default for Config {
         Self {
             common: Common::default(),
             endpoint: "sqlite:///var/lib/sextant/state.db".to_owned(),
+            etcd: EtcdConfig::default(),
             listen: (Ipv4Addr::UNSPECIFIED, 2379).into(),
             enroll: EnrollConfig::default(),
             insecure_loopback: false,
@@ -48,6 +53,8 @@ impl HasCommon for Config {
 /// Where the data is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
+    /// A real etcd.
+    Etcd(Address),
     /// A SQLite file.
     Sqlite(PathBuf),
 }
@@ -55,6 +62,10 @@ pub enum Endpoint {
 impl Config {
     /// The endpoint, if it is one that is known.
     pub fn endpoint(&self) -> Result<Endpoint, Error> {
+        if let Some(etcd) = self.endpoint.strip_prefix("etcd://") {
+            let address = Address::parse(etcd).map(Endpoint::Etcd);
+            return address.ok_or_else(|| Error::Endpoint(self.endpoint.clone()));
+        }
         match self.endpoint.strip_prefix("sqlite://") {
             Some(path) if path.starts_with('/') => Ok(Endpoint::Sqlite(path.into())),
             _ => Err(Error::Endpoint(self.endpoint.clone())),
@@ -82,5 +93,7 @@ mod tests {
         );
         assert_eq!(endpoint("sqlite://b.db"), None);
         assert_eq!(endpoint("oracle://x"), None);
+        assert!(matches!(endpoint("etcd://h:1/a"), Some(Endpoint::Etcd(_))));
+        assert_eq!(endpoint("etcd://"), None);
     }
 }

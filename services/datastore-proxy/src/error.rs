@@ -2,14 +2,57 @@
 
 use crate::store::StoreError;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use thiserror::Error;
 
 /// A failure of the process, not of a request (that is [`crate::domain::fault::Fault`]).
 #[derive(Debug, Error)]
 pub enum Error {
+    /// Stopped before it served.
+    #[error("told to stop before the datastore could be reached")]
+    Drained,
     /// The endpoint isn't one that is known.
-    #[error("endpoint {0:?} isn't known: write sqlite:///path/to/state.db, with an absolute path")]
+    #[error(
+        "endpoint {0:?} isn't known: write sqlite:///path/to/state.db, with an absolute path, or \
+         etcd://host:2379,host2:2379 with an optional /prefix"
+    )]
     Endpoint(String),
+    /// The keys of two planes would mix.
+    #[error(
+        "prefix {prefix:?} and prefix {other:?}, which this etcd knows already, lie within each other: take one \
+         beside it, or, if {other:?} is not used any more, remove its record as docs/datastore-etcd.md says"
+    )]
+    EtcdEntangled {
+        /// The prefix of this plane.
+        prefix: String,
+        /// The other one.
+        other: String,
+    },
+    /// A file for TLS can't be used.
+    #[error("TLS to the etcd: {file}: {found}", file = file.display())]
+    EtcdFile {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        found: String,
+    },
+    /// A certificate without its key, or the other way round.
+    #[error(
+        "TLS to the etcd: etcd.certificate_file and etcd.key_file go together: set both or none"
+    )]
+    EtcdHalfPair,
+    /// Plaintext would leave the machine.
+    #[error(
+        "etcd member {0} is not on a loopback address, so it is reached by TLS only: set etcd.ca_file, and \
+         etcd.certificate_file and etcd.key_file if it wants a client certificate"
+    )]
+    EtcdPlaintext(String),
+    /// A plane that takes the whole etcd finds others there.
+    #[error(
+        "this etcd is shared by planes, one of them under {0:?}: give this one a prefix of its own, too, as in \
+         etcd://host:2379/planes/name"
+    )]
+    EtcdShared(String),
     /// No certificate, or no TLS with it.
     #[error(transparent)]
     Identity(#[from] sextant_identity::Error),

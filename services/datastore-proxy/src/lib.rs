@@ -1,4 +1,4 @@
-//! datastore-proxy: the etcd v3 API over SQLite.
+//! datastore-proxy: the etcd v3 API over SQLite or a real etcd.
 
 pub mod app;
 pub mod config;
@@ -7,5 +7,6 @@ pub mod engine;
 pub mod error;
 pub mod grpc;
 pub mod metrics;
+pub mod passthrough;
 pub mod store;
 pub mod watch;
