@@ -1,4 +1,11 @@
 //! A start with a large store: reads are answered before all keys are in memory.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "tests may stop at the first surprise"
+)]
 
 use datastore_proxy::domain::authz::Caller;
 use datastore_proxy::domain::fault::Fault;
