@@ -6,6 +6,7 @@
     reason = "tests stop at a surprise"
 )]
 
+mod api;
 mod neighbours;
 mod rollout;
 mod start;
