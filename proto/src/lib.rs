@@ -51,4 +51,15 @@ pub mod etcd {
     pub mod etcdserverpb {
         tonic::include_proto!("etcdserverpb");
     }
+    /// Here, because the generated code names etcd's messages from where its package says that it is.
+    pub mod sextant {
+        pub mod datastore {
+            pub mod v1 {
+                tonic::include_proto!("sextant.datastore.v1");
+            }
+        }
+    }
 }
+
+/// `sextant.datastore.v1`
+pub use etcd::sextant::datastore::v1 as datastore;

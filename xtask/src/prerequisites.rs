@@ -80,6 +80,12 @@ const TEST_NEEDS: &[Need] = &[
         present: has_valgrind,
     },
     Need {
+        what: "PostgreSQL",
+        why: "tests of datastore-proxy start servers of their own",
+        packages: &["postgresql"],
+        present: || installed("/usr/lib/postgresql", "bin/initdb"),
+    },
+    Need {
         what: "ip",
         why: "tests make network namespaces",
         packages: &["iproute2"],
@@ -233,6 +239,13 @@ pub fn on_path(program: &str) -> bool {
 
 fn exists(path: &str) -> bool {
     Path::new(path).exists()
+}
+
+/// Whether `file` is in one of the versions that `folder` holds.
+fn installed(folder: &str, file: &str) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|mut versions| {
+        versions.any(|version| version.is_ok_and(|version| version.path().join(file).exists()))
+    })
 }
 
 /// Whether this process may install and start things.

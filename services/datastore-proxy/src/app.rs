@@ -6,6 +6,9 @@ use crate::error::Error;
 use crate::grpc::{self, Services};
 use crate::metrics::Metrics;
 use crate::passthrough::{self, Backend};
+use crate::replica::join::{PeerListener, join, until_there};
+use crate::replica::{Replicas, Writer};
+use crate::store::postgres;
 use crate::store::sqlite::Claim;
 use crate::store::{Opened, StoreError};
 use sextant_identity::{Identity, Leaf, Limits, Mesh, ServerTls, ServiceName};
@@ -45,7 +48,7 @@ impl Service for App {
             Flag {
                 name: "endpoint",
                 path: "endpoint",
-                help: "Where the data is: sqlite:///absolute/path/state.db, or etcd://host:2379/prefix",
+                help: "Where the data is: sqlite:///absolute/path/state.db, postgres://user@host/database?schema=name, or etcd://host:2379/prefix",
                 is_switch: false,
             },
             Flag {
@@ -70,7 +73,26 @@ pub struct Bound {
     /// `None`: plaintext on loopback.
     tls: Option<ServerTls>,
     serving: Serving,
+    /// For other replicas, where there may be some.
+    peers: Option<Peers>,
     ready: Task,
+}
+
+/// What other replicas are served with.
+struct Peers {
+    listener: PeerListener,
+    routes: Routes,
+    replicas: Arc<Replicas>,
+}
+
+impl Peers {
+    async fn serve(self, drain: Drain) -> Result<(), Error> {
+        let PeerListener { listener, tls, .. } = self.listener;
+        match tls {
+            None => plaintext(listener, self.routes, drain).await,
+            Some(tls) => Ok(sextant_identity::serve_grpc(listener, tls, self.routes, drain).await?),
+        }
+    }
 }
 
 /// The services over one of the backends.
@@ -113,6 +135,10 @@ impl Bound {
                 let backend = Backend::start(&address, config.etcd.clone(), &ctx, &ready).await?;
                 Opening::Etcd(backend.ok_or(Error::Drained)?)
             }
+            Endpoint::Postgres(url) => {
+                let settings = postgres::Settings::new(&url, &config.database)?;
+                return Self::elected(&config, &ctx, settings, ready).await;
+            }
             Endpoint::Sqlite(path) => {
                 let claim = claim(path, &ready).await?;
                 ready.waiting("opening the database");
@@ -122,7 +148,7 @@ impl Bound {
         let tls = if config.insecure_loopback {
             None
         } else {
-            Some(tls(&config, &ctx).await?)
+            Some(client_tls(&enroll(&config, &ctx).await?, &ctx).await?)
         };
         // Only now: whoever dials a process that can't serve yet should be refused and try another.
         let listener = net::bind(config.listen).await?;
@@ -152,8 +178,57 @@ impl Bound {
             listener,
             tls,
             serving: Serving::Etcd(serving),
+            peers: None,
             ready,
         })
+    }
+
+    /// One of several replicas, on an SQL server.
+    async fn elected(
+        config: &Config,
+        ctx: &Context,
+        settings: postgres::Settings,
+        ready: Task,
+    ) -> anyhow::Result<Self> {
+        let trust = if config.insecure_loopback {
+            None
+        } else {
+            let mesh = enroll(config, ctx).await?;
+            let tls = client_tls(&mesh, ctx).await?;
+            Some((mesh, tls))
+        };
+        Self::with_database(config, ctx, settings, trust, ready).await
+    }
+
+    /// The rest of [`bind`](Self::bind) for one of several replicas, for tests with certificates of their own.
+    /// `trust` is `None` where everything is plaintext on loopback.
+    pub async fn with_database(
+        config: &Config,
+        ctx: &Context,
+        settings: postgres::Settings,
+        trust: Option<(Mesh, ServerTls)>,
+        ready: Task,
+    ) -> anyhow::Result<Self> {
+        let host = settings.host();
+        let member_id = rand::random::<u64>() | 1;
+        let opening = || postgres::Postgres::open(settings.clone(), member_id);
+        let database = until_there("opening the database", &ready, ctx, opening).await?;
+        let (mesh, tls) = trust.unzip();
+        let peers = PeerListener::bind(config, mesh.as_ref(), host).await?;
+        let listener = net::bind(config.listen).await?;
+        let port = listener.local_addr()?.port();
+        let database = Arc::new(database);
+        let replicas = join(database, member_id, &peers, port, &ready, ctx).await?;
+        let engine = Engine::of(Arc::clone(&replicas));
+        let mut bound = Self::with_engine(config, ctx, engine, listener, tls, ready)?;
+        if let Serving::Engine(services) = &bound.serving {
+            bound.peers = Some(Peers {
+                routes: grpc::replica_routes(services.clone(), Arc::clone(&replicas)),
+                listener: peers,
+                replicas,
+            });
+        }
+        Ok(bound)
     }
 
     /// The rest of [`bind`](Self::bind) over a store, for tests with certificates of their own.
@@ -166,6 +241,17 @@ impl Bound {
         ready: Task,
     ) -> anyhow::Result<Self> {
         let engine = Engine::start(opened, Metrics::new(&ctx.metrics), &ctx.drain)?;
+        Self::with_engine(config, ctx, engine, listener, tls, ready)
+    }
+
+    fn with_engine(
+        config: &Config,
+        ctx: &Context,
+        engine: Engine,
+        listener: TcpListener,
+        tls: Option<ServerTls>,
+        ready: Task,
+    ) -> anyhow::Result<Self> {
         let services = Services {
             engine,
             progress: progress(config),
@@ -177,6 +263,7 @@ impl Bound {
             listener,
             tls,
             serving: Serving::Engine(services),
+            peers: None,
             ready,
         })
     }
@@ -186,33 +273,61 @@ impl Bound {
         self.listener.local_addr()
     }
 
+    /// Where it serves other replicas, if there may be some.
+    pub fn peer_address(&self) -> Option<&str> {
+        self.peers.as_ref().map(|peers| peers.listener.address())
+    }
+
     /// Serves until drained.
     pub async fn run(self) -> Result<(), Error> {
         let Self {
             listener,
             tls,
             serving,
+            peers,
             ready,
         } = self;
         let drain = serving.drain();
-        let routes = serving.routes().await;
-        ready.ready();
-        match tls {
-            None => plaintext(listener, routes, drain).await,
-            Some(tls) => {
-                // Who may do what depends on keys, so it is decided in the handlers.
-                let pass = |_: &str, _: Option<&Identity>| Ok(());
-                let limits = Limits::default();
-                let served = sextant_identity::serve_grpc_with(
-                    listener,
-                    tls,
-                    routes,
-                    Arc::new(pass),
-                    limits,
-                    drain,
-                );
-                Ok(served.await?)
-            }
+        let clients = serve_clients(listener, tls, serving.routes().await, drain.clone());
+        let Some(peers) = peers else {
+            ready.ready();
+            return clients.await;
+        };
+        drain.spawn(tell_readiness(Arc::clone(&peers.replicas), ready));
+        tokio::try_join!(clients, peers.serve(drain)).map(drop)
+    }
+}
+
+async fn serve_clients(
+    listener: TcpListener,
+    tls: Option<ServerTls>,
+    routes: Routes,
+    drain: Drain,
+) -> Result<(), Error> {
+    let Some(tls) = tls else {
+        tracing::warn!(
+            "serving without TLS: whoever has an account on this machine may do everything"
+        );
+        return plaintext(listener, routes, drain).await;
+    };
+    // Who may do what depends on keys, so it is decided in the handlers.
+    let pass = |_: &str, _: Option<&Identity>| Ok(());
+    let limits = Limits::default();
+    let served =
+        sextant_identity::serve_grpc_with(listener, tls, routes, Arc::new(pass), limits, drain);
+    Ok(served.await?)
+}
+
+/// Ready while somebody writes.
+async fn tell_readiness(replicas: Arc<Replicas>, ready: Task) {
+    let mut writer = replicas.writer();
+    loop {
+        match &*writer.borrow_and_update() {
+            Writer::Nobody => ready.waiting("no replica writes: one is being elected"),
+            Writer::Here { .. } | Writer::There { .. } => ready.ready(),
+        }
+        if writer.changed().await.is_err() {
+            return;
         }
     }
 }
@@ -233,7 +348,6 @@ fn client_url(listener: &TcpListener, tls: Option<&ServerTls>) -> std::io::Resul
 }
 
 async fn plaintext(listener: TcpListener, routes: Routes, drain: Drain) -> Result<(), Error> {
-    tracing::warn!("serving without TLS: whoever has an account on this machine may do everything");
     let app = routes
         .prepare()
         .into_axum_router()
@@ -252,10 +366,13 @@ async fn plaintext(listener: TcpListener, routes: Routes, drain: Drain) -> Resul
         .map_err(|error| Error::Serve(error.to_string()))
 }
 
-async fn tls(config: &Config, ctx: &Context) -> Result<ServerTls, Error> {
+async fn enroll(config: &Config, ctx: &Context) -> Result<Mesh, Error> {
     let identity = Identity::Service(ServiceName::DatastoreProxy);
-    let mesh = Mesh::enroll(&config.enroll, identity, ctx).await?;
-    let leaf = Leaf::obtain(&mesh, Profile::DatastoreServer, ctx).await?;
+    Ok(Mesh::enroll(&config.enroll, identity, ctx).await?)
+}
+
+async fn client_tls(mesh: &Mesh, ctx: &Context) -> Result<ServerTls, Error> {
+    let leaf = Leaf::obtain(mesh, Profile::DatastoreServer, ctx).await?;
     Ok(mesh.datastore_server_tls(&leaf))
 }
 

@@ -16,10 +16,16 @@ use std::path::PathBuf;
 pub struct Config {
     /// What every part has.
     pub common: Common,
-    /// Where the data is: `sqlite:///absolute/path/state.db`, or `etcd://host:2379,host2:2379/prefix`.
+    /// Where the data is: `sqlite:///absolute/path/state.db`, `postgres://user@host:5432/database?schema=name` for any
+    /// number of replicas, or `etcd://host:2379,host2:2379/prefix`. A password never stands here, see
+    /// `database.password_file`.
     pub endpoint: String,
     /// How to reach an etcd.
     pub etcd: EtcdConfig,
+    /// How to reach an SQL server.
+    pub database: DatabaseConfig,
+    /// How replicas on one SQL server reach each other.
+    pub peer: PeerConfig,
     /// Where etcd clients are served.
     pub listen: SocketAddr,
     /// How to get a certificate.
@@ -30,12 +36,45 @@ pub struct Config {
     pub watch_progress_seconds: u64,
 }
 
+/// How to reach an SQL server.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DatabaseConfig {
+    /// A file that holds the password alone.
+    pub password_file: Option<PathBuf>,
+    /// A PEM file with the authorities of the server's certificate, whose names are verified. Without it the
+    /// connection is plaintext, which is for a server on this machine only.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// How replicas reach each other. SQLite has one replica, which doesn't listen for others.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PeerConfig {
+    /// Where other replicas are served. With `insecure_loopback` its port is taken on 127.0.0.1.
+    pub listen: SocketAddr,
+    /// The `host:port` at which other replicas reach this one; empty for the address by which this machine reaches
+    /// the database.
+    pub address: String,
+}
+
+impl Default for PeerConfig {
+    fn default() -> Self {
+        Self {
+            listen: (Ipv4Addr::UNSPECIFIED, 2380).into(),
+            address: String::new(),
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
             common: Common::default(),
             endpoint: "sqlite:///var/lib/sextant/state.db".to_owned(),
             etcd: EtcdConfig::default(),
+            database: DatabaseConfig::default(),
+            peer: PeerConfig::default(),
             listen: (Ipv4Addr::UNSPECIFIED, 2379).into(),
             enroll: EnrollConfig::default(),
             insecure_loopback: false,
@@ -57,18 +96,22 @@ pub enum Endpoint {
     Etcd(Address),
     /// A SQLite file.
     Sqlite(PathBuf),
+    /// A PostgreSQL server.
+    Postgres(String),
 }
 
 impl Config {
     /// The endpoint, if it is one that is known.
     pub fn endpoint(&self) -> Result<Endpoint, Error> {
-        if let Some(etcd) = self.endpoint.strip_prefix("etcd://") {
-            let address = Address::parse(etcd).map(Endpoint::Etcd);
-            return address.ok_or_else(|| Error::Endpoint(self.endpoint.clone()));
-        }
-        match self.endpoint.strip_prefix("sqlite://") {
-            Some(path) if path.starts_with('/') => Ok(Endpoint::Sqlite(path.into())),
-            _ => Err(Error::Endpoint(self.endpoint.clone())),
+        match self.endpoint.split_once("://") {
+            Some(("sqlite", path)) if path.starts_with('/') => Ok(Endpoint::Sqlite(path.into())),
+            Some(("postgres" | "postgresql", _)) => Ok(Endpoint::Postgres(self.endpoint.clone())),
+            Some(("etcd", etcd)) => Address::parse(etcd)
+                .map(Endpoint::Etcd)
+                .ok_or_else(|| Error::Endpoint(self.endpoint.clone())),
+            // The text of others may hold a password.
+            Some((scheme, _)) => Err(Error::Endpoint(format!("{scheme}://…"))),
+            None => Err(Error::Endpoint(self.endpoint.clone())),
         }
     }
 }

@@ -8,13 +8,16 @@ use thiserror::Error;
 /// A failure of the process, not of a request (that is [`crate::domain::fault::Fault`]).
 #[derive(Debug, Error)]
 pub enum Error {
+    /// The authorities of the database can't be used.
+    #[error("database.ca_file: {0}; it must hold certificates in PEM form")]
+    DatabaseAuthority(String),
     /// Stopped before it served.
     #[error("told to stop before the datastore could be reached")]
     Drained,
     /// The endpoint isn't one that is known.
     #[error(
-        "endpoint {0:?} isn't known: write sqlite:///path/to/state.db, with an absolute path, or \
-         etcd://host:2379,host2:2379 with an optional /prefix"
+        "endpoint {0:?} isn't known: write sqlite:///path/to/state.db, with an absolute path, \
+         postgres://user@host:5432/database?schema=name, or etcd://host:2379,host2:2379 with an optional /prefix"
     )]
     Endpoint(String),
     /// The keys of two planes would mix.
@@ -53,6 +56,14 @@ pub enum Error {
          etcd://host:2379/planes/name"
     )]
     EtcdShared(String),
+    /// A file can't be read.
+    #[error("reading {}: {error}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
     /// No certificate, or no TLS with it.
     #[error(transparent)]
     Identity(#[from] sextant_identity::Error),
@@ -61,6 +72,25 @@ pub enum Error {
         "insecure_loopback serves without TLS, so it needs a loopback address: listen is {0}, write 127.0.0.1:2379"
     )]
     NotLoopback(SocketAddr),
+    /// A password where arguments and logs would show it.
+    #[error(
+        "the endpoint holds a password: put it into a file and name that in database.password_file"
+    )]
+    PasswordInEndpoint,
+    /// The address of this replica isn't known.
+    #[error("finding out how other replicas reach this one: {0}; write peer.address: host:port")]
+    PeerAddress(String),
+    /// A database on another machine without TLS.
+    #[error(
+        "the database is on another machine, and database.ca_file is empty: name the authorities of its certificate"
+    )]
+    PlaintextDatabase,
+    /// The endpoint of a PostgreSQL server is not in the right form.
+    #[error("the endpoint is not of the form postgres://user@host:5432/database?schema=name: {0}")]
+    Postgres(String),
+    /// The name of the schema isn't one that is allowed.
+    #[error("schema {0:?} isn't a name: use up to 63 of a-z, 0-9 and _, beginning with a letter")]
+    Schema(String),
     /// The listener failed.
     #[error("serving etcd clients: {0}")]
     Serve(String),

@@ -1,4 +1,4 @@
-//! datastore-proxy: the etcd v3 API over SQLite or a real etcd.
+//! datastore-proxy: the etcd v3 API over SQLite, PostgreSQL or a real etcd.
 
 pub mod app;
 pub mod config;
@@ -8,5 +8,6 @@ pub mod error;
 pub mod grpc;
 pub mod metrics;
 pub mod passthrough;
+pub mod replica;
 pub mod store;
 pub mod watch;

@@ -15,6 +15,8 @@ pub struct Metrics {
     slow_watchers: Gauge,
     total_bytes: Gauge,
     used_bytes: Gauge,
+    term: Gauge,
+    writer: Gauge,
 }
 
 impl Metrics {
@@ -28,6 +30,8 @@ impl Metrics {
             slow_watchers: Gauge::default(),
             total_bytes: Gauge::default(),
             used_bytes: Gauge::default(),
+            term: Gauge::default(),
+            writer: Gauge::default(),
         };
         metrics.register(|registry| {
             let mut gauge = |name: &str, help: &str, gauge: &Gauge| {
@@ -49,6 +53,16 @@ impl Metrics {
                 "datastore_db_used_bytes",
                 "What of the database file holds something",
                 &new.used_bytes,
+            );
+            gauge(
+                "datastore_term",
+                "Epoch of the replica that writes, 0 while there is none or can be only one",
+                &new.term,
+            );
+            gauge(
+                "datastore_is_elected",
+                "Whether this one of several replicas writes",
+                &new.writer,
             );
             registry.register(
                 "datastore_commit_batch_size",
@@ -78,6 +92,11 @@ impl Metrics {
     pub(crate) fn watchers(&self, watchers: usize, slow: usize) {
         self.watchers.set(watchers.try_into().unwrap_or(i64::MAX));
         self.slow_watchers.set(slow.try_into().unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn elected(&self, epoch: i64, here: bool) {
+        self.term.set(epoch);
+        self.writer.set(here.into());
     }
 
     pub(crate) fn size(&self, size: Size) {

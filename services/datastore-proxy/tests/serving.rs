@@ -15,20 +15,28 @@ use sextant_kit::Context;
 use sextant_proto::etcd::etcdserverpb as pb;
 use sextant_testkit::eventually;
 use std::time::Duration;
-use support::{Served, delete, get, list, put, revision};
+use support::{Served, Store, delete, get, list, put, revision};
 use tonic::Code;
 
-#[tokio::test]
-async fn what_was_acknowledged_is_there_after_a_restart() {
-    let (_folder, path) = support::store();
-    let served = Served::start(&path).await;
+support::on_each_backend! {
+    what_was_acknowledged_is_there_after_a_restart,
+    an_empty_answer_names_the_newest_revision,
+    large_requests_are_refused_as_etcd_does,
+    a_long_list_comes_whole_and_in_pieces,
+    a_compaction_is_physical_when_it_says_so,
+    an_expired_lease_takes_its_keys_along_also_over_a_restart,
+    a_kept_lease_lives_on,
+}
+
+async fn what_was_acknowledged_is_there_after_a_restart(store: Store) {
+    let served = Served::on(&store).await;
     let mut clients = served.clients().await;
     assert_eq!(clients.put("a", "1").await, 2);
     assert_eq!(clients.put("b", "2").await, 3);
     clients.kv.delete_range(delete("a")).await.unwrap();
     served.stop().await;
 
-    let served = Served::start(&path).await;
+    let served = Served::on(&store).await;
     let mut clients = served.clients().await;
     assert_eq!(clients.get("a").await, None);
     assert_eq!(clients.get("b").await.as_deref(), Some("2"));
@@ -44,10 +52,8 @@ async fn what_was_acknowledged_is_there_after_a_restart() {
     served.stop().await;
 }
 
-#[tokio::test]
-async fn an_empty_answer_names_the_newest_revision() {
-    let (_folder, path) = support::store();
-    let served = Served::start(&path).await;
+async fn an_empty_answer_names_the_newest_revision(store: Store) {
+    let served = Served::on(&store).await;
     let mut clients = served.clients().await;
     assert_eq!(
         revision(
@@ -76,10 +82,8 @@ async fn an_empty_answer_names_the_newest_revision() {
     );
 }
 
-#[tokio::test]
-async fn large_requests_are_refused_as_etcd_does() {
-    let (_folder, path) = support::store();
-    let served = Served::start(&path).await;
+async fn large_requests_are_refused_as_etcd_does(store: Store) {
+    let served = Served::on(&store).await;
     let mut clients = served.clients().await;
     clients
         .kv
@@ -104,10 +108,8 @@ async fn large_requests_are_refused_as_etcd_does() {
     );
 }
 
-#[tokio::test]
-async fn a_long_list_comes_whole_and_in_pieces() {
-    let (_folder, path) = support::store();
-    let served = Served::start(&path).await;
+async fn a_long_list_comes_whole_and_in_pieces(store: Store) {
+    let served = Served::on(&store).await;
     let mut clients = served.clients().await;
     for number in 0..300 {
         clients
@@ -150,10 +152,8 @@ async fn a_long_list_comes_whole_and_in_pieces() {
     assert_eq!(kvs, whole.kvs[..299]);
 }
 
-#[tokio::test]
-async fn a_compaction_is_physical_when_it_says_so() {
-    let (_folder, path) = support::store();
-    let served = Served::start(&path).await;
+async fn a_compaction_is_physical_when_it_says_so(store: Store) {
+    let served = Served::on(&store).await;
     let mut clients = served.clients().await;
     for number in 0..2000 {
         clients.put("k", &number.to_string()).await;
@@ -164,12 +164,8 @@ async fn a_compaction_is_physical_when_it_says_so() {
     };
     clients.kv.compact(compaction).await.unwrap();
     served.stop().await;
-    let rows: i64 = rusqlite::Connection::open(&path)
-        .unwrap()
-        .query_row("SELECT count(*) FROM log", [], |row| row.get(0))
-        .unwrap();
-    assert_eq!(rows, 1);
-    let served = Served::start(&path).await;
+    assert_eq!(store.rows().await, 1);
+    let served = Served::on(&store).await;
     let mut clients = served.clients().await;
     assert_eq!(clients.get("k").await.as_deref(), Some("1999"));
     let old = pb::RangeRequest {
@@ -184,10 +180,8 @@ async fn a_compaction_is_physical_when_it_says_so() {
     );
 }
 
-#[tokio::test]
-async fn an_expired_lease_takes_its_keys_along_also_over_a_restart() {
-    let (_folder, path) = support::store();
-    let served = Served::start(&path).await;
+async fn an_expired_lease_takes_its_keys_along_also_over_a_restart(store: Store) {
+    let served = Served::on(&store).await;
     let mut clients = served.clients().await;
     let grant = pb::LeaseGrantRequest { ttl: 2, id: 0 };
     let id = clients
@@ -208,7 +202,7 @@ async fn an_expired_lease_takes_its_keys_along_also_over_a_restart() {
     }
     served.stop().await;
 
-    let served = Served::start(&path).await;
+    let served = Served::on(&store).await;
     let clients = served.clients().await;
     eventually(Duration::from_secs(10), "the leased keys are gone", || {
         let mut clients = clients.clone();
@@ -246,10 +240,8 @@ async fn an_expired_lease_takes_its_keys_along_also_over_a_restart() {
     assert_eq!((left.granted_ttl, left.keys), (1000, vec!["long".into()]));
 }
 
-#[tokio::test]
-async fn a_kept_lease_lives_on() {
-    let (_folder, path) = support::store();
-    let served = Served::start(&path).await;
+async fn a_kept_lease_lives_on(store: Store) {
+    let served = Served::on(&store).await;
     let mut clients = served.clients().await;
     clients
         .lease

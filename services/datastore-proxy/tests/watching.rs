@@ -15,7 +15,7 @@ use sextant_proto::etcd::etcdserverpb::watch_create_request::FilterType;
 use sextant_proto::etcd::etcdserverpb::watch_request::RequestUnion;
 use sextant_proto::etcd::mvccpb::event::EventType;
 use std::time::Duration;
-use support::{Clients, Served, delete, put, revision};
+use support::{Clients, Served, Store, delete, put, revision};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -90,10 +90,19 @@ fn prefix(prefix: &str, start_revision: i64) -> pb::WatchCreateRequest {
     }
 }
 
-#[tokio::test]
-async fn events_come_once_and_in_order_also_after_a_restart() {
-    let (_folder, path) = support::store();
-    let served = Served::start(&path).await;
+support::on_each_backend! {
+    events_come_once_and_in_order_also_after_a_restart,
+    prev_kv_filters_and_ids,
+    a_watch_of_the_forgotten_is_canceled,
+    a_transaction_is_told_as_one,
+    an_idle_watch_hears_of_progress,
+    large_answers_come_in_pieces_when_asked_for,
+    a_slow_client_loses_nothing_and_holds_up_nobody,
+    progress_is_never_ahead_of_events,
+}
+
+async fn events_come_once_and_in_order_also_after_a_restart(store: Store) {
+    let served = Served::on(&store).await;
     let mut clients = served.clients().await;
     for number in 0..50 {
         clients.put(&format!("/a/{}", number % 7), "v").await;
@@ -109,7 +118,7 @@ async fn events_come_once_and_in_order_also_after_a_restart() {
     served.stop().await;
 
     // What is told now is read from the log.
-    let served = Served::start(&path).await;
+    let served = Served::on(&store).await;
     let mut clients = served.clients().await;
     let mut stream = Stream::open(&clients).await;
     assert!(stream.create(prefix("/a/", 10)).await.created);
@@ -130,10 +139,8 @@ async fn events_come_once_and_in_order_also_after_a_restart() {
     );
 }
 
-#[tokio::test]
-async fn prev_kv_filters_and_ids() {
-    let (_folder, path) = support::store();
-    let served = Served::start(&path).await;
+async fn prev_kv_filters_and_ids(store: Store) {
+    let served = Served::on(&store).await;
     let mut clients = served.clients().await;
     let mut stream = Stream::open(&clients).await;
     let mut request = prefix("k", 0);
@@ -186,10 +193,8 @@ async fn prev_kv_filters_and_ids() {
     assert!(answer.canceled && answer.watch_id == 42, "{answer:?}");
 }
 
-#[tokio::test]
-async fn a_watch_of_the_forgotten_is_canceled() {
-    let (_folder, path) = support::store();
-    let served = Served::start(&path).await;
+async fn a_watch_of_the_forgotten_is_canceled(store: Store) {
+    let served = Served::on(&store).await;
     let mut clients = served.clients().await;
     for _ in 0..10 {
         clients.put("k", "v").await;
@@ -211,10 +216,8 @@ async fn a_watch_of_the_forgotten_is_canceled() {
     assert_eq!(stream.until(11).await.len(), 4);
 }
 
-#[tokio::test]
-async fn a_transaction_is_told_as_one() {
-    let (_folder, path) = support::store();
-    let served = Served::start(&path).await;
+async fn a_transaction_is_told_as_one(store: Store) {
+    let served = Served::on(&store).await;
     let mut clients = served.clients().await;
     let mut stream = Stream::open(&clients).await;
     stream.create(prefix("k", 0)).await;
@@ -238,10 +241,8 @@ async fn a_transaction_is_told_as_one() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_client_loses_nothing_and_holds_up_nobody() {
-    let (_folder, path) = support::store();
-    let served = Served::start(&path).await;
+async fn a_slow_client_loses_nothing_and_holds_up_nobody(store: Store) {
+    let served = Served::on(&store).await;
     let mut clients = served.clients().await;
     let mut slow = Stream::open(&clients).await;
     slow.create(prefix("k", 0)).await;
@@ -256,10 +257,8 @@ async fn a_slow_client_loses_nothing_and_holds_up_nobody() {
     assert_eq!(found.first().map(|f| f.2), Some(2));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn progress_is_never_ahead_of_events() {
-    let (_folder, path) = support::store();
-    let served = Served::start(&path).await;
+async fn progress_is_never_ahead_of_events(store: Store) {
+    let served = Served::on(&store).await;
     let clients = served.clients().await;
     let mut stream = Stream::open(&clients).await;
     let mut request = prefix("k", 0);
@@ -297,10 +296,8 @@ async fn progress_is_never_ahead_of_events() {
     assert_eq!(writing.await.unwrap(), told);
 }
 
-#[tokio::test]
-async fn an_idle_watch_hears_of_progress() {
-    let (_folder, path) = support::store();
-    let mut config = support::config(&path);
+async fn an_idle_watch_hears_of_progress(store: Store) {
+    let mut config = store.config();
     config.watch_progress_seconds = 1;
     let served = Served::start_with(config).await;
     let mut clients = served.clients().await;
@@ -317,10 +314,8 @@ async fn an_idle_watch_hears_of_progress() {
     assert_eq!(answer.header.unwrap().revision, revision);
 }
 
-#[tokio::test]
-async fn large_answers_come_in_pieces_when_asked_for() {
-    let (_folder, path) = support::store();
-    let served = Served::start(&path).await;
+async fn large_answers_come_in_pieces_when_asked_for(store: Store) {
+    let served = Served::on(&store).await;
     let mut clients = served.clients().await;
     for number in 0..20 {
         clients

@@ -46,6 +46,14 @@ pub enum Fault {
     /// A key of no bytes.
     #[error("etcdserver: key is not provided")]
     EmptyKey,
+    /// What the replica that writes refused, where this one doesn't know the reason.
+    #[error("{message}")]
+    Forwarded {
+        /// The gRPC code.
+        code: i32,
+        /// The whole text.
+        message: String,
+    },
     /// The revision doesn't exist yet.
     #[error("etcdserver: mvcc: required revision is a future revision")]
     FutureRevision,
@@ -55,6 +63,9 @@ pub enum Fault {
     /// `ignore_value` or `ignore_lease` on a key that doesn't exist, or an empty operation.
     #[error("etcdserver: key not found")]
     KeyNotFound,
+    /// Another replica writes now. What was asked was not done.
+    #[error("etcdserver: leader changed")]
+    LeaderChanged,
     /// The id is taken.
     #[error("etcdserver: lease already exists")]
     LeaseExists,
@@ -64,6 +75,9 @@ pub enum Fault {
     /// `ignore_lease` with a lease.
     #[error("etcdserver: lease is provided")]
     LeaseProvided,
+    /// No replica writes, or it can't be reached. What was asked was not done.
+    #[error("etcdserver: no leader")]
+    NoLeader,
     /// The disk is full.
     #[error("etcdserver: mvcc: database space exceeded")]
     NoSpace,
@@ -94,4 +108,54 @@ pub enum Fault {
     /// `ignore_value` with a value.
     #[error("etcdserver: value is provided")]
     ValueProvided,
+}
+
+impl Fault {
+    /// The faults without details, which a text tells.
+    const PLAIN: [Self; 20] = [
+        Self::Compacted,
+        Self::Corrupt,
+        Self::DuplicateKey,
+        Self::EmptyKey,
+        Self::FutureRevision,
+        Self::InvalidSort,
+        Self::KeyNotFound,
+        Self::LeaderChanged,
+        Self::LeaseExists,
+        Self::LeaseNotFound,
+        Self::LeaseProvided,
+        Self::NoLeader,
+        Self::NoSpace,
+        Self::RequestTooLarge,
+        Self::Stopped,
+        Self::Timeout,
+        Self::TooManyOperations,
+        Self::TooManyRequests,
+        Self::TtlTooLarge,
+        Self::ValueProvided,
+    ];
+
+    /// The fault that another replica told by its code and text.
+    pub fn told(code: i32, message: &str) -> Self {
+        let plain = Self::PLAIN.into_iter();
+        let known = plain.into_iter().find(|fault| fault.to_string() == message);
+        known.unwrap_or_else(|| Self::Forwarded {
+            code,
+            message: message.to_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_known_again_by_its_text() {
+        for fault in Fault::PLAIN {
+            assert_eq!(Fault::told(2, &fault.to_string()), fault);
+        }
+        let strange = Fault::told(7, "etcdserver: permission denied: x");
+        assert_eq!(strange.to_string(), "etcdserver: permission denied: x");
+    }
 }

@@ -56,6 +56,25 @@ impl Index {
         self.history(key)?.at(revision)
     }
 
+    /// The newest version of `key`, a tombstone included.
+    pub fn latest(&self, key: &[u8]) -> Option<&Version> {
+        self.history(key).map(History::latest)
+    }
+
+    /// Every key with its newest version, tombstones included.
+    pub fn iter_latest(&self) -> impl Iterator<Item = (&Bytes, &Version)> {
+        let keys = self
+            .chunks
+            .values()
+            .flat_map(|chunk| chunk.between(&[], None));
+        keys.map(|(key, history)| (key, history.latest()))
+    }
+
+    /// Whether a version of `key` stands in `row`.
+    pub fn holds(&self, key: &[u8], row: Row) -> bool {
+        self.history(key).is_some_and(|history| history.holds(row))
+    }
+
     /// Every key of `range` that existed at `revision`, in order.
     pub fn iter<'a>(
         &'a self,

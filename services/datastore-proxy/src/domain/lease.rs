@@ -137,6 +137,22 @@ impl Leases {
         }
     }
 
+    /// Gives every lease at least `grace` milliseconds from `now` on, but not more than it was granted for: while
+    /// nobody wrote, nobody could renew.
+    pub fn stretch(&mut self, now: i64, grace: i64) {
+        let stretched: Vec<(i64, i64)> = self
+            .iter()
+            .map(|lease| {
+                let left = (lease.deadline - now).max(0).saturating_add(grace);
+                let end = now.saturating_add(left);
+                (lease.id, end.min(Lease::deadline(lease.ttl, now)))
+            })
+            .collect();
+        for (id, deadline) in stretched {
+            self.apply(&LeaseChange::Renewed { id, deadline });
+        }
+    }
+
     /// Moves `key` from one lease to another; 0 is none.
     pub fn attach(&mut self, key: &Bytes, from: i64, to: i64) {
         if from == to {
@@ -191,6 +207,17 @@ mod tests {
             leases.iter().map(|l| l.deadline).collect::<Vec<_>>(),
             [300, 6000]
         );
+    }
+
+    #[test]
+    fn nothing_ends_before_its_owner_could_renew_it() {
+        let mut leases = Leases::default();
+        [lease(1, 300), lease(2, 12_000), lease(3, 999_000)]
+            .iter()
+            .for_each(|c| leases.apply(c));
+        leases.stretch(10_000, 1_000);
+        let ends: Vec<_> = leases.iter().map(|l| (l.id, l.deadline)).collect();
+        assert_eq!(ends, [(1, 11_000), (2, 13_000), (3, 15_000)]);
     }
 
     #[test]

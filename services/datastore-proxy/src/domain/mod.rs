@@ -1,6 +1,7 @@
 //! What the store means, without I/O: key ranges, versions of keys, transactions, leases, who may touch what.
 
 pub mod authz;
+pub mod election;
 pub mod evaluate;
 pub mod fault;
 pub mod index;
@@ -10,6 +11,7 @@ pub mod overlap;
 pub mod pending;
 pub mod query;
 pub mod range;
+pub mod replay;
 pub mod request;
 pub mod state;
 pub mod version;

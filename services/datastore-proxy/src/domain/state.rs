@@ -1,7 +1,7 @@
 //! Everything that is known without reading the log: the index, the leases, the revisions.
 
 use super::index::Index;
-use super::lease::{LeaseChange, Leases};
+use super::lease::{Lease, LeaseChange, Leases};
 use super::version::{Row, Version};
 use bytes::Bytes;
 
@@ -74,6 +74,17 @@ impl Default for State {
 }
 
 impl State {
+    /// Takes over leases that were read from the log, with the keys that live under them.
+    pub fn adopt(&mut self, leases: Vec<Lease>) {
+        self.leases = Leases::default();
+        for lease in leases {
+            self.leases.apply(&LeaseChange::Granted(lease));
+        }
+        for (key, version) in self.index.iter_latest() {
+            self.leases.attach(key, 0, version.lease);
+        }
+    }
+
     /// Makes the changes of one request visible.
     pub fn apply(&mut self, changes: &Changes) {
         for write in &changes.writes {

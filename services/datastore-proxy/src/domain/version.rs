@@ -62,6 +62,12 @@ impl History {
         &self.latest
     }
 
+    /// Whether one of the versions stands in `row`.
+    pub fn holds(&self, row: Row) -> bool {
+        let older = self.older.binary_search_by_key(&row, |version| version.row);
+        self.latest.row == row || older.is_ok()
+    }
+
     /// The version that was in force at `revision`, `None` if the key didn't exist then.
     pub fn at(&self, revision: i64) -> Option<&Version> {
         self.in_force(revision)

@@ -21,6 +21,14 @@ impl Clock {
         }
     }
 
+    /// A clock that shows `wall` milliseconds since 1970 at this moment.
+    pub fn at(wall: i64) -> Self {
+        Self {
+            wall,
+            start: Instant::now(),
+        }
+    }
+
     /// Now.
     pub fn now(&self) -> i64 {
         let passed = self.start.elapsed().as_millis();

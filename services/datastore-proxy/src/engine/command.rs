@@ -2,7 +2,8 @@
 
 use crate::domain::authz::Caller;
 use crate::domain::fault::Fault;
-use crate::domain::request::{Txn, TxnAnswer};
+use crate::domain::request::{Op, Txn, TxnAnswer};
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
 /// Something that only the writer can do.
@@ -41,6 +42,26 @@ pub enum Request {
     Txn(Txn),
 }
 
+impl Request {
+    /// About how many bytes it writes at most.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::Txn(txn) => txn_size(txn),
+            _ => 0,
+        }
+    }
+}
+
+fn txn_size(txn: &Txn) -> usize {
+    let ops = txn.success.iter().chain(&txn.failure);
+    ops.map(|op| match op {
+        Op::Put(put) => put.key.len() + put.value.as_ref().map_or(0, Bytes::len),
+        Op::Txn(nested) => txn_size(nested),
+        Op::Delete(_) | Op::Range(_) => 0,
+    })
+    .sum()
+}
+
 /// What the writer answers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
@@ -61,10 +82,20 @@ pub enum Reply {
 }
 
 /// A request on its way.
-pub(super) struct Command {
+pub struct Command {
     pub(super) request: Request,
     pub(super) caller: Caller,
     /// Of the RPC, so that the commit can link to it.
     pub(super) span: tracing::Span,
     pub(super) reply: oneshot::Sender<Result<Reply, Fault>>,
+}
+
+impl Reply {
+    /// The newest revision that whoever has the answer knows of.
+    pub fn revision(&self) -> i64 {
+        match self {
+            Self::Done { revision } | Self::Lease { revision, .. } => *revision,
+            Self::Txn(answer) => answer.revision,
+        }
+    }
 }

@@ -17,7 +17,7 @@ pub(super) type Waiter = oneshot::Sender<Result<Reply, Fault>>;
 
 /// The compaction that is under way.
 #[derive(Default)]
-pub(super) struct Compaction {
+pub(crate) struct Compaction {
     /// Where the walk over the index goes on, `None` when there is nothing to do.
     walk: Option<Walk>,
     rows: VecDeque<Row>,
@@ -31,7 +31,7 @@ struct Walk {
 
 impl Compaction {
     /// Begins, or begins again with a newer revision.
-    pub(super) fn start(&mut self, revision: i64) {
+    pub(crate) fn start(&mut self, revision: i64) {
         self.walk = Some(Walk {
             revision,
             from: Bytes::new(),
@@ -44,12 +44,12 @@ impl Compaction {
     }
 
     /// Whether there is something to do.
-    pub(super) fn is_active(&self) -> bool {
+    pub(crate) fn is_active(&self) -> bool {
         self.walk.is_some() || !self.rows.is_empty()
     }
 
     /// At most `limit` rows to remove from the log; walks the index when it has none.
-    pub(super) fn take(&mut self, limit: usize, shared: &Shared) -> Vec<Row> {
+    pub(crate) fn take(&mut self, limit: usize, shared: &Shared) -> Vec<Row> {
         if self.rows.is_empty()
             && let Some(walk) = self.walk.take()
         {

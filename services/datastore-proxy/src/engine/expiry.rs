@@ -10,7 +10,7 @@ const PERIOD: Duration = Duration::from_millis(500);
 /// So many are ended per period at most, so that they don't crowd out what clients ask.
 const LIMIT: usize = 500;
 
-pub(super) async fn run(engine: Engine) {
+pub(crate) async fn run(engine: Engine) {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

@@ -3,30 +3,31 @@
 mod cache;
 mod clock;
 mod command;
-mod compaction;
-mod expiry;
+pub(crate) mod compaction;
+pub(crate) mod expiry;
 mod late;
 mod read;
 mod shared;
-mod writer;
+pub(crate) mod writer;
 
 pub use clock::Clock;
-pub use command::{Reply, Request};
+pub use command::{Command, Reply, Request};
 pub use shared::Shared;
 
 use crate::domain::authz::Caller;
 use crate::domain::fault::Fault;
 use crate::error::Error;
 use crate::metrics::Metrics;
+use crate::replica::Replicas;
 use crate::store::Opened;
-use command::Command;
 use sextant_kit::Drain;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 /// Requests that may wait for the writer.
-const QUEUE: usize = 5000;
+pub(crate) const QUEUE: usize = 5000;
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -34,11 +35,20 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Engine {
     shared: Arc<Shared>,
-    commands: mpsc::Sender<Command>,
+    writer: Writer,
+}
+
+/// Where the writer is.
+#[derive(Clone)]
+enum Writer {
+    /// Here, always.
+    Alone(mpsc::Sender<Command>),
+    /// In one of several replicas.
+    Elected(Arc<Replicas>),
 }
 
 impl Engine {
-    /// Starts the writer and the expiry of leases on an opened store.
+    /// Starts the writer and the expiry of leases on an opened store that nobody else has.
     pub fn start(opened: Opened, metrics: Metrics, drain: &Drain) -> Result<Self, Error> {
         let Opened {
             loaded,
@@ -48,15 +58,64 @@ impl Engine {
         } = opened;
         let shared = Arc::new(Shared::new(loaded, keys, reader, metrics));
         let (commands, queue) = mpsc::channel(QUEUE);
-        writer::start(Arc::clone(&shared), log, queue, drain.guard())?;
-        let engine = Self { shared, commands };
+        let stop = |end| {
+            if end != writer::End::Closed {
+                tracing::error!(
+                    "the log and the memory differ: stopping, so that a new start reads the log"
+                );
+                std::process::exit(1);
+            }
+        };
+        writer::start(Arc::clone(&shared), log, queue, drain.guard(), stop)?;
+        let writer = Writer::Alone(commands);
+        let engine = Self { shared, writer };
         drain.spawn(expiry::run(engine.clone()));
         Ok(engine)
+    }
+
+    /// The engine of one of several replicas.
+    pub fn of(replicas: Arc<Replicas>) -> Self {
+        Self {
+            shared: Arc::clone(replicas.shared()),
+            writer: Writer::Elected(replicas),
+        }
     }
 
     /// What is known without asking the writer.
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// The replicas, where there may be several.
+    pub fn replicas(&self) -> Option<&Arc<Replicas>> {
+        match &self.writer {
+            Writer::Alone(_) => None,
+            Writer::Elected(replicas) => Some(replicas),
+        }
+    }
+
+    fn is_replica(&self) -> bool {
+        self.replicas().is_some()
+    }
+
+    /// The term of whoever writes, and its member id; 0 for nobody.
+    pub fn term(&self) -> (u64, u64) {
+        match &self.writer {
+            Writer::Alone(_) => (1, self.shared.member_id),
+            Writer::Elected(replicas) => {
+                let (epoch, holder) = replicas.term();
+                (epoch.unsigned_abs(), holder)
+            }
+        }
+    }
+
+    /// Resolves once every write that was acknowledged anywhere before the call is visible here. Reads that must
+    /// not be stale wait for it.
+    pub async fn confirm(&self) -> Result<(), Fault> {
+        match &self.writer {
+            Writer::Alone(_) => Ok(()),
+            Writer::Elected(replicas) => replicas.confirm().await,
+        }
     }
 
     /// Has the writer do something, and waits until it is durable.
@@ -71,24 +130,54 @@ impl Engine {
         caller: Caller,
         limit: Duration,
     ) -> Result<Reply, Fault> {
-        let (reply, answer) = oneshot::channel();
-        let span = tracing::Span::current();
-        let command = Command {
-            request,
-            caller,
-            span,
-            reply,
-        };
-        self.commands
-            .try_send(command)
-            .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => Fault::TooManyRequests,
-                mpsc::error::TrySendError::Closed(_) => Fault::Stopped,
-            })?;
-        match tokio::time::timeout(limit, answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(Fault::Stopped),
-            Err(_) => Err(Fault::Timeout),
+        match &self.writer {
+            Writer::Alone(commands) => match enqueue(commands, request, caller) {
+                Ok(answer) => wait(answer, limit).await,
+                Err(Refused::Closed(_)) => Err(Fault::Stopped),
+                Err(Refused::Full) => Err(Fault::TooManyRequests),
+            },
+            Writer::Elected(replicas) => replicas.submit(request, caller, limit).await,
         }
+    }
+}
+
+/// Why a queue takes no more.
+pub(crate) enum Refused {
+    /// The writer has ended. Gives the request back.
+    Closed(Request),
+    /// Too many wait.
+    Full,
+}
+
+/// An answer on its way.
+pub(crate) type Pending = oneshot::Receiver<Result<Reply, Fault>>;
+
+/// Queues a request for the writer.
+pub(crate) fn enqueue(
+    commands: &mpsc::Sender<Command>,
+    request: Request,
+    caller: Caller,
+) -> Result<Pending, Refused> {
+    let (reply, answer) = oneshot::channel();
+    let span = tracing::Span::current();
+    let command = Command {
+        request,
+        caller,
+        span,
+        reply,
+    };
+    commands.try_send(command).map_err(|error| match error {
+        TrySendError::Full(_) => Refused::Full,
+        TrySendError::Closed(command) => Refused::Closed(command.request),
+    })?;
+    Ok(answer)
+}
+
+/// Waits for the writer's answer.
+pub(crate) async fn wait(answer: Pending, limit: Duration) -> Result<Reply, Fault> {
+    match tokio::time::timeout(limit, answer).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => Err(Fault::Stopped),
+        Err(_) => Err(Fault::Timeout),
     }
 }

@@ -9,19 +9,26 @@ use crate::domain::version::Row;
 use crate::store::{Page, StoreError};
 use bytes::Bytes;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A compaction can take rows away between the look into the index and the log, but hardly so often in a row.
-const TRIES: usize = 5;
+const TRIES: u32 = 6;
+/// The first pause before another try, where the compaction was another replica's.
+const PAUSE: Duration = Duration::from_millis(10);
 
 impl Engine {
     /// Reads a range as of now or of an older revision.
     pub async fn range(&self, query: &Query, count: bool) -> Result<RangeAnswer, Fault> {
-        for _ in 0..TRIES {
+        for again in 0..TRIES {
             let selection = self.shared.select(query, count).await?;
             let rows = selection.rows(query);
             let values = self.shared.values(&rows).await?;
             if let Some(values) = values.into_iter().collect::<Option<Vec<_>>>() {
                 return Ok(query::finish(selection, query, values));
+            }
+            if self.is_replica() {
+                // The replica that writes has compacted; this one is about to hear of it.
+                tokio::time::sleep(PAUSE * (1 << again)).await;
             }
         }
         Err(Fault::Corrupt)

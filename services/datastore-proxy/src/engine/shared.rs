@@ -4,18 +4,24 @@ use super::cache::Cache;
 use super::clock::Clock;
 use super::late::Late;
 use crate::domain::range::KeyRange;
-use crate::domain::state::{Changes, State};
+use crate::domain::state::{Changes, State, Write};
 use crate::domain::version::Row;
 use crate::metrics::Metrics;
 use crate::store::{Keys, Loaded, Reader, Size, StoreError};
 use crate::watch::committed::Committed;
 use crate::watch::hub::Hub;
 use bytes::Bytes;
+use sextant_proto::datastore as pb;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::{broadcast, watch};
 
 /// Values kept in memory.
 const CACHE_BYTES: usize = 24 << 20;
+/// Commits that a following replica may be behind before it has to read them from the database.
+const FOLLOW_COMMITS: usize = 64;
+/// A larger commit isn't sent to followers: they read it from the database.
+const FOLLOW_BYTES: usize = 1 << 20;
 
 /// The state, the watches and the ways to values.
 pub struct Shared {
@@ -27,6 +33,10 @@ pub struct Shared {
     pub(super) reader: Arc<dyn Reader>,
     /// All watches.
     pub hub: Hub,
+    /// The newest revision that readers see.
+    visible: watch::Sender<i64>,
+    /// For the replicas that follow this one.
+    followers: broadcast::Sender<Arc<pb::FollowResponse>>,
     /// What is measured.
     pub metrics: Metrics,
     /// Time.
@@ -38,7 +48,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(
+    pub(crate) fn new(
         loaded: Loaded,
         keys: Option<Arc<dyn Keys>>,
         reader: Arc<dyn Reader>,
@@ -48,11 +58,14 @@ impl Shared {
             mut state,
             cluster_id,
             member_id,
+            now,
         } = loaded;
-        let clock = Clock::new();
+        let clock = now.map_or_else(Clock::new, Clock::at);
         state.leases.clamp(clock.now());
         Self {
             hub: Hub::new(state.revision),
+            visible: watch::Sender::new(state.revision),
+            followers: broadcast::Sender::new(FOLLOW_COMMITS),
             state: RwLock::new(state),
             late: Late::new(keys),
             size: Mutex::default(),
@@ -71,7 +84,7 @@ impl Shared {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
+    pub(crate) fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -102,7 +115,7 @@ impl Shared {
         *self.size.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn set_size(&self, size: Size) {
+    pub(crate) fn set_size(&self, size: Size) {
         *self.size.lock().unwrap_or_else(PoisonError::into_inner) = size;
         self.metrics.size(size);
     }
@@ -117,7 +130,7 @@ impl Shared {
     }
 
     /// Makes a committed batch visible. Readers and watches see each of its revisions at the same moment.
-    pub(super) fn publish(&self, batch: &[Changes]) {
+    pub(crate) fn publish(&self, batch: &[Changes]) {
         let revisions: Vec<Committed> = batch
             .iter()
             .filter_map(|changes| Committed::of(&changes.writes, |row| self.cache.get_one(row)))
@@ -136,5 +149,58 @@ impl Shared {
         self.cache
             .remove(writes().filter_map(|write| Some(write.previous?.row)));
         self.metrics.published(revision, self.hub.len());
+        self.visible.send_replace(revision);
+        if self.followers.receiver_count() > 0 {
+            // Without receivers nobody needs it.
+            let _ = self.followers.send(Arc::new(self.report(batch)));
+        }
+    }
+
+    /// Goes on with another state, newer than this one by a part of the log that isn't known here.
+    pub(crate) fn replace(&self, state: State) {
+        let revision = state.revision;
+        let mut current = self.state_mut();
+        *current = state;
+        self.hub.reset(revision);
+        drop(current);
+        self.visible.send_replace(revision);
+    }
+
+    /// The newest revision that readers see, followed.
+    pub fn visible(&self) -> watch::Receiver<i64> {
+        self.visible.subscribe()
+    }
+
+    /// What is published from now on.
+    pub fn follow(&self) -> broadcast::Receiver<Arc<pb::FollowResponse>> {
+        self.followers.subscribe()
+    }
+
+    fn report(&self, batch: &[Changes]) -> pb::FollowResponse {
+        let writes = || batch.iter().flat_map(|changes| &changes.writes);
+        let compactions = batch.iter().filter_map(|changes| changes.compacted);
+        let size: usize = writes().map(|w| w.key.len() + w.value.len()).sum();
+        let first = writes().next().map(|write| write.version.row);
+        let (first_row, writes) = match first {
+            Some(first) if size <= FOLLOW_BYTES => (first, writes().map(report_write).collect()),
+            _ => (self.state().next_row, Vec::new()),
+        };
+        pb::FollowResponse {
+            first_row,
+            writes,
+            compacted: compactions.max().unwrap_or_default(),
+        }
+    }
+}
+
+fn report_write(write: &Write) -> pb::Write {
+    let version = &write.version;
+    pb::Write {
+        key: write.key.clone(),
+        value: write.value.clone(),
+        mod_revision: version.mod_revision,
+        create_revision: version.create_revision,
+        version: version.version,
+        lease: version.lease,
     }
 }

@@ -20,6 +20,8 @@ use tokio::sync::mpsc::{Receiver, error::TryRecvError};
 
 /// Requests in one transaction at most.
 const BATCH: usize = 512;
+/// Bytes of them, roughly: what servers take in one statement is limited, and so is memory.
+const BATCH_BYTES: usize = 8 << 20;
 /// Rows that a compaction removes within the transaction of others, and in one of its own.
 const ROWS_BESIDE: usize = 64;
 const ROWS_ALONE: usize = 512;
@@ -28,11 +30,24 @@ const ROWS_ALONE: usize = 512;
 const PAUSE: Duration = Duration::from_millis(1);
 const RETRY: Duration = Duration::from_millis(100);
 
-pub(super) fn start(
+/// Why the writer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Nobody can ask it any more.
+    Closed,
+    /// What is stored may not be what is in memory.
+    Differs,
+    /// Another replica writes now.
+    Deposed,
+}
+
+/// Starts the writer; `ended` is told why it ended.
+pub(crate) fn start(
     shared: Arc<Shared>,
     log: Box<dyn Log>,
     queue: Receiver<Command>,
     guard: DrainGuard,
+    ended: impl FnOnce(End) + Send + 'static,
 ) -> Result<(), Error> {
     let mut compaction = Compaction::default();
     let compacted = shared.state().compacted;
@@ -46,14 +61,16 @@ pub(super) fn start(
         queue,
         compaction,
         shrinking: true,
+        sweep: (compacted > 0).then_some(0),
     };
     std::thread::Builder::new()
         .name("writer".into())
         .spawn(move || {
-            writer.run();
+            let end = writer.run();
             // The file is free before the drain counts this as ended.
             drop(writer);
             drop(guard);
+            ended(end);
         })
         .map_err(Error::Thread)?;
     Ok(())
@@ -65,6 +82,8 @@ struct Writer {
     queue: Receiver<Command>,
     compaction: Compaction,
     shrinking: bool,
+    /// Where the look for rows goes on that another process' compaction left over.
+    sweep: Option<Row>,
 }
 
 /// A request that was run, and what to tell its client once the batch is durable.
@@ -88,29 +107,40 @@ impl Values for CachedValues<'_> {
 }
 
 impl Writer {
-    fn run(&mut self) {
+    fn run(&mut self) -> End {
         self.measure();
         if let Err(error) = self.shared.load_keys() {
             tracing::error!(%error, "the keys can't be loaded: stopping");
             std::process::exit(1);
         }
         while let Some(batch) = self.next_batch() {
-            if batch.is_empty() {
-                self.tidy();
-            } else if !self.commit(batch) {
-                tracing::error!(
-                    "the log and the memory differ: stopping, so that a new start reads the log"
-                );
-                std::process::exit(1);
+            let went_on = if batch.is_empty() {
+                self.tidy()
+            } else {
+                self.commit(batch)
+            };
+            if let Err(end) = went_on {
+                self.refuse_waiting();
+                return end;
             }
             self.compaction.settle();
+        }
+        End::Closed
+    }
+
+    /// Tells those who still wait that nothing was done for them.
+    fn refuse_waiting(&mut self) {
+        self.queue.close();
+        while let Ok(command) = self.queue.try_recv() {
+            // A client that has gone needs no answer.
+            let _ = command.reply.send(Err(Fault::LeaderChanged));
         }
     }
 
     /// What to do next; empty when there is time to tidy up, `None` at the end.
     fn next_batch(&mut self) -> Option<Vec<Command>> {
         let mut batch = Vec::new();
-        if self.compaction.is_active() || self.shrinking {
+        if self.compaction.is_active() || self.shrinking || self.sweep.is_some() {
             match self.queue.try_recv() {
                 Ok(command) => batch.push(command),
                 Err(TryRecvError::Empty) => return Some(batch),
@@ -119,16 +149,19 @@ impl Writer {
         } else {
             batch.push(self.queue.blocking_recv()?);
         }
+        let mut bytes = batch.iter().map(|c| c.request.size()).sum::<usize>();
         while batch.len() < BATCH.min(QUEUE)
+            && bytes < BATCH_BYTES
             && let Ok(command) = self.queue.try_recv()
         {
+            bytes += command.request.size();
             batch.push(command);
         }
         Some(batch)
     }
 
-    /// Runs a batch; `false` if what is stored is not what is in memory.
-    fn commit(&mut self, batch: Vec<Command>) -> bool {
+    /// Runs a batch.
+    fn commit(&mut self, batch: Vec<Command>) -> Result<(), End> {
         let span = tracing::info_span!("commit", requests = batch.len());
         for command in &batch {
             span.follows_from(&command.span);
@@ -138,7 +171,7 @@ impl Writer {
         let size = batch.len();
         if let Err(error) = self.log.begin() {
             answer_all(batch, &error);
-            return true;
+            return Ok(());
         }
         let rows = if self.log.is_behind() {
             Vec::new()
@@ -159,7 +192,7 @@ impl Writer {
             self.answer(done);
         }
         self.measure();
-        true
+        Ok(())
     }
 
     /// Runs every request on top of the ones before it and adds what it changed to the log. An error: the whole
@@ -211,20 +244,26 @@ impl Writer {
     }
 
     /// Answers a batch that was not stored.
-    fn fail(&mut self, done: Vec<Done>, rows: Vec<Row>, error: &StoreError) -> bool {
+    fn fail(&mut self, done: Vec<Done>, rows: Vec<Row>, error: &StoreError) -> Result<(), End> {
         self.shared
             .set_full(matches!(error, StoreError::NoSpace(_)));
         tracing::warn!(%error, requests = done.len(), "nothing of a batch was stored");
         self.compaction.put_back(rows);
         let rolled_back = self.log.rollback();
         answer_all(done.into_iter().map(|done| done.command).collect(), error);
+        match error {
+            StoreError::Deposed => return Err(End::Deposed),
+            StoreError::Unknown { .. } => return Err(End::Differs),
+            _ => {}
+        }
         // A commit may fail after the log has it. What counts is what is stored.
         let expected = self.shared.state().next_row - 1;
         match rolled_back.and_then(|()| self.log.last_row()) {
-            Ok(last) => last <= expected,
+            Ok(last) if last <= expected => Ok(()),
+            Ok(_) => Err(End::Differs),
             Err(error) => {
                 tracing::error!(%error, "the log can't be read");
-                false
+                Err(End::Differs)
             }
         }
     }
@@ -244,26 +283,17 @@ impl Writer {
     }
 
     /// Uses the time in which nobody asks for anything.
-    fn tidy(&mut self) {
+    fn tidy(&mut self) -> Result<(), End> {
         if self.log.is_behind() {
             std::thread::sleep(PAUSE);
-            return;
+            return Ok(());
         }
         if self.compaction.is_active() {
-            let rows = self.compaction.take(ROWS_ALONE, &self.shared);
-            if rows.is_empty() {
-                return;
-            }
-            let removed = self
-                .log
-                .begin()
-                .and_then(|()| self.log.remove(&rows))
-                .and_then(|()| self.log.commit());
-            if let Err(error) = removed {
-                self.give_up_tidying("compacting", &error);
-                self.compaction.put_back(rows);
-            }
-            return;
+            return self.remove_some();
+        }
+        if let Some(after) = self.sweep {
+            self.sweep(after);
+            return Ok(());
         }
         match self.log.shrink() {
             Ok(more) => self.shrinking = more,
@@ -273,6 +303,45 @@ impl Writer {
             }
         }
         self.measure();
+        Ok(())
+    }
+
+    fn remove_some(&mut self) -> Result<(), End> {
+        let rows = self.compaction.take(ROWS_ALONE, &self.shared);
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let removed = self
+            .log
+            .begin()
+            .and_then(|()| self.log.remove(&rows))
+            .and_then(|()| self.log.commit());
+        match removed {
+            Ok(()) => return Ok(()),
+            Err(StoreError::Deposed) => return Err(End::Deposed),
+            // Rows that are removed twice are gone as well, but the log is of no more use.
+            Err(StoreError::Unknown { .. }) => return Err(End::Differs),
+            Err(error) => self.give_up_tidying("compacting", &error),
+        }
+        self.compaction.put_back(rows);
+        Ok(())
+    }
+
+    /// Finds rows that the index has forgotten and the log has not.
+    fn sweep(&mut self, after: Row) {
+        let compacted = self.shared.state().compacted;
+        match self.log.stale(after, compacted) {
+            Ok(found) => {
+                self.sweep = found.last().map(|(row, _)| *row);
+                let state = self.shared.state();
+                let stale = found
+                    .into_iter()
+                    .filter(|(row, key)| !state.index.holds(key, *row));
+                self.compaction
+                    .put_back(stale.map(|(row, _)| row).collect());
+            }
+            Err(error) => self.give_up_tidying("looking for what a compaction left over", &error),
+        }
     }
 
     /// Nothing is lost by it, but it must not be tried again at once.
@@ -286,7 +355,8 @@ impl Writer {
 
     fn measure(&self) {
         match self.log.size() {
-            Ok(size) => self.shared.set_size(size),
+            Ok(Some(size)) => self.shared.set_size(size),
+            Ok(None) => {}
             Err(error) => tracing::debug!(%error, "the size is unknown"),
         }
     }

@@ -1,13 +1,14 @@
-//! Members: there is one.
+//! Members: the replicas.
 
 use super::Services;
 use crate::domain::authz::Call;
 use crate::domain::fault::Fault;
+use crate::store::replicated::Member;
 use sextant_proto::etcd::etcdserverpb as pb;
 use tonic::{Request, Response, Status};
 
 /// Why membership can't be changed.
-const FIXED: &str = "members are not added or removed here: the store has one";
+const FIXED: &str = "members are not added or removed here: start or stop a replica";
 
 pub(super) struct Cluster(pub(super) Services);
 
@@ -26,17 +27,18 @@ impl pb::cluster_server::Cluster for Cluster {
     ) -> Result<Response<pb::MemberListResponse>, Status> {
         self.0.caller(&request, Call::Status)?;
         let shared = self.0.engine.shared();
-        let member = pb::Member {
-            id: shared.member_id,
-            name: "datastore-proxy".to_owned(),
-            peer_ur_ls: Vec::new(),
-            client_ur_ls: vec![self.0.client_url.clone()],
-            is_learner: false,
-        };
         let header = Some(self.0.header(shared.state().revision));
+        let members = match self.0.engine.replicas() {
+            Some(replicas) => replicas.members().await?,
+            None => vec![Member {
+                id: shared.member_id,
+                peer_address: String::new(),
+                client_url: self.0.client_url.clone(),
+            }],
+        };
         Ok(Response::new(pb::MemberListResponse {
             header,
-            members: vec![member],
+            members: members.into_iter().map(member).collect(),
         }))
     }
 
@@ -66,5 +68,19 @@ impl pb::cluster_server::Cluster for Cluster {
         request: Request<pb::MemberPromoteRequest>,
     ) -> Result<Response<pb::MemberPromoteResponse>, Status> {
         self.unsupported(&request)
+    }
+}
+
+fn member(member: Member) -> pb::Member {
+    let peer = Some(member.peer_address).filter(|address| !address.is_empty());
+    pb::Member {
+        id: member.id,
+        name: "datastore-proxy".to_owned(),
+        peer_ur_ls: peer
+            .map(|address| format!("https://{address}"))
+            .into_iter()
+            .collect(),
+        client_ur_ls: vec![member.client_url],
+        is_learner: false,
     }
 }

@@ -25,7 +25,7 @@ impl Services {
             cluster_id: shared.cluster_id,
             member_id: shared.member_id,
             revision,
-            raft_term: 1,
+            raft_term: self.engine.term().0,
         }
     }
 }
@@ -57,6 +57,7 @@ impl Kv {
     ) -> Result<TxnAnswer, Fault> {
         caller.clip_txn(&mut txn)?;
         if txn.is_read_only() && txn.compares.is_empty() {
+            self.0.engine.confirm().await?;
             return self.read(&txn).await;
         }
         match self.0.engine.submit(Work::Txn(txn), caller).await? {
@@ -106,8 +107,13 @@ impl pb::kv_server::Kv for Kv {
         request: Request<pb::RangeRequest>,
     ) -> Result<Response<pb::RangeResponse>, Status> {
         let caller = self.0.caller(&request, Call::Keys)?;
-        let mut query = convert::query(request.into_inner())?;
+        let request = request.into_inner();
+        let serializable = request.serializable;
+        let mut query = convert::query(request)?;
         query.range = caller.clip(&query.range)?;
+        if !serializable {
+            self.0.engine.confirm().await?;
+        }
         let answer = self.0.engine.range(&query, true).await?;
         Ok(Response::new(convert::range_response(
             answer,
@@ -122,9 +128,14 @@ impl pb::kv_server::Kv for Kv {
         request: Request<pb::RangeRequest>,
     ) -> Result<Response<Self::RangeStreamStream>, Status> {
         let caller = self.0.caller(&request, Call::Keys)?;
-        let mut query = convert::query(request.into_inner())?;
+        let request = request.into_inner();
+        let serializable = request.serializable;
+        let mut query = convert::query(request)?;
         query.range = caller.clip(&query.range)?;
         pieces::check(&query)?;
+        if !serializable {
+            self.0.engine.confirm().await?;
+        }
         Ok(Response::new(pieces::stream(self.0.clone(), query)))
     }
 

@@ -4,6 +4,8 @@ use super::Services;
 use crate::domain::authz::{Call, Caller};
 use crate::domain::fault::Fault;
 use crate::engine::{Reply, Request as Work};
+use sextant_proto::datastore::submit_request::Work as Question;
+use sextant_proto::datastore::submit_response::Outcome;
 use sextant_proto::etcd::etcdserverpb as pb;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -108,15 +110,68 @@ impl pb::lease_server::Lease for Leases {
         request: Request<pb::LeaseTimeToLiveRequest>,
     ) -> Result<Response<pb::LeaseTimeToLiveResponse>, Status> {
         let caller = self.0.caller(&request, Call::Keys)?;
-        let pb::LeaseTimeToLiveRequest { id, keys } = request.into_inner();
-        let shared = self.0.engine.shared();
+        let request = request.into_inner();
+        let response = match self
+            .0
+            .elsewhere(Question::TimeToLive(request), &caller)
+            .await?
+        {
+            None => self.0.time_to_live(request, &caller).await?,
+            Some(Outcome::TimeToLive(response)) => pb::LeaseTimeToLiveResponse {
+                header: self.0.own_header(response.header),
+                ..response
+            },
+            Some(_) => return Err(Fault::Stopped.into()),
+        };
+        Ok(Response::new(response))
+    }
+
+    async fn lease_leases(
+        &self,
+        request: Request<pb::LeaseLeasesRequest>,
+    ) -> Result<Response<pb::LeaseLeasesResponse>, Status> {
+        let caller = self.0.caller(&request, Call::Keys)?;
+        let request = request.into_inner();
+        let response = match self.0.elsewhere(Question::Leases(request), &caller).await? {
+            None => self.0.leases(&caller),
+            Some(Outcome::Leases(response)) => pb::LeaseLeasesResponse {
+                header: self.0.own_header(response.header),
+                ..response
+            },
+            Some(_) => return Err(Fault::Stopped.into()),
+        };
+        Ok(Response::new(response))
+    }
+}
+
+impl Services {
+    /// Has the replica that writes answer what only it knows; `None` if that is this one.
+    async fn elsewhere(&self, work: Question, caller: &Caller) -> Result<Option<Outcome>, Fault> {
+        match self.engine.replicas() {
+            Some(replicas) => replicas.ask_writer(work, caller).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The header of another replica's answer, as this one's.
+    fn own_header(&self, header: Option<pb::ResponseHeader>) -> Option<pb::ResponseHeader> {
+        header.map(|header| self.header(header.revision))
+    }
+
+    pub(super) async fn time_to_live(
+        &self,
+        request: pb::LeaseTimeToLiveRequest,
+        caller: &Caller,
+    ) -> Result<pb::LeaseTimeToLiveResponse, Fault> {
+        let pb::LeaseTimeToLiveRequest { id, keys } = request;
+        let shared = self.engine.shared();
         if keys {
             shared.keys_loaded().await;
         }
         let state = shared.state();
         let now = shared.clock.now();
         let mut response = pb::LeaseTimeToLiveResponse {
-            header: Some(self.0.header(state.revision)),
+            header: Some(self.header(state.revision)),
             id,
             ttl: -1,
             ..pb::LeaseTimeToLiveResponse::default()
@@ -129,21 +184,17 @@ impl pb::lease_server::Lease for Leases {
                 response.keys = state.leases.keys(id).cloned().collect();
             }
         }
-        Ok(Response::new(response))
+        Ok(response)
     }
 
-    async fn lease_leases(
-        &self,
-        request: Request<pb::LeaseLeasesRequest>,
-    ) -> Result<Response<pb::LeaseLeasesResponse>, Status> {
-        let caller = self.0.caller(&request, Call::Keys)?;
-        let state = self.0.engine.shared().state();
+    pub(super) fn leases(&self, caller: &Caller) -> pb::LeaseLeasesResponse {
+        let state = self.engine.shared().state();
         let own = state
             .leases
             .iter()
             .filter(|lease| caller.check_lease(lease).is_ok());
         let leases = own.map(|lease| pb::LeaseStatus { id: lease.id }).collect();
-        let header = Some(self.0.header(state.revision));
-        Ok(Response::new(pb::LeaseLeasesResponse { header, leases }))
+        let header = Some(self.header(state.revision));
+        pb::LeaseLeasesResponse { header, leases }
     }
 }

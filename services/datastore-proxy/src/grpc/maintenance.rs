@@ -33,15 +33,16 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         let size = shared.size();
         let bytes = |size: u64| i64::try_from(size).unwrap_or(i64::MAX);
         let index = revision.unsigned_abs();
+        let (raft_term, leader) = self.0.engine.term();
         Ok(Response::new(pb::StatusResponse {
             header: Some(self.0.header(revision)),
             version: VERSION.to_owned(),
             db_size: bytes(size.total),
             db_size_in_use: bytes(size.in_use),
-            leader: shared.member_id,
+            leader,
             raft_index: index,
             raft_applied_index: index,
-            raft_term: 1,
+            raft_term,
             storage_version: VERSION.to_owned(),
             errors: if shared.is_full() {
                 vec!["NOSPACE".to_owned()]

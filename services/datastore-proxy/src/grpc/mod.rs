@@ -7,8 +7,11 @@ pub(crate) mod kv;
 mod lease;
 mod maintenance;
 pub(crate) mod pieces;
+mod replica;
 mod status;
 pub(crate) mod watch;
+
+pub use replica::replica_routes;
 
 use crate::engine::Engine;
 use sextant_kit::Drain;

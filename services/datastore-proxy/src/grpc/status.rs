@@ -24,10 +24,15 @@ fn code(fault: &Fault) -> Code {
         | Fault::RequestTooLarge
         | Fault::TooManyOperations
         | Fault::ValueProvided => Code::InvalidArgument,
+        Fault::Forwarded { code, .. } => Code::from_i32(*code),
         Fault::LeaseExists => Code::FailedPrecondition,
         Fault::LeaseNotFound => Code::NotFound,
         Fault::NoSpace | Fault::TooManyRequests => Code::ResourceExhausted,
-        Fault::Stopped | Fault::Store(_) | Fault::Timeout => Code::Unavailable,
+        Fault::LeaderChanged
+        | Fault::NoLeader
+        | Fault::Stopped
+        | Fault::Store(_)
+        | Fault::Timeout => Code::Unavailable,
         Fault::Unsupported(_) => Code::Unimplemented,
     }
 }

@@ -1,5 +1,10 @@
-//! Where the log is kept. A backend is an implementation of [`Log`] and [`Reader`].
+//! Where the log is kept. A backend is an implementation of [`Log`] and [`Reader`], and of
+//! [`replicated::Replicated`] if several replicas can share it.
 
+pub mod batch;
+pub mod gathered;
+pub mod postgres;
+pub mod replicated;
 pub mod sqlite;
 
 use crate::domain::fault::Fault;
@@ -24,7 +29,10 @@ pub enum StoreError {
         /// What to do.
         advice: String,
     },
-    /// Something else.
+    /// Another replica holds the term. Nothing was stored.
+    #[error("another replica writes now: nothing was stored")]
+    Deposed,
+    /// Something else. Nothing was stored.
     #[error("{doing}: {found}")]
     Failed {
         /// What was tried.
@@ -41,6 +49,14 @@ pub enum StoreError {
     /// The disk, or its quota, is full.
     #[error("no space left for {}: free some, writes go on by themselves then", .0.display())]
     NoSpace(PathBuf),
+    /// The database was lost while it stored something, and can't be asked what came of it.
+    #[error("{doing}: {found}; whether it was done is unknown")]
+    Unknown {
+        /// What was tried.
+        doing: String,
+        /// What was found.
+        found: String,
+    },
 }
 
 impl From<StoreError> for Fault {
@@ -48,6 +64,8 @@ impl From<StoreError> for Fault {
         match error {
             StoreError::NoSpace(_) => Self::NoSpace,
             StoreError::Corrupt { .. } => Self::Corrupt,
+            StoreError::Deposed => Self::LeaderChanged,
+            StoreError::Unknown { .. } => Self::Timeout,
             error => Self::Store(error.to_string()),
         }
     }
@@ -60,8 +78,10 @@ pub struct Loaded {
     pub state: State,
     /// Names the store for ever.
     pub cluster_id: u64,
-    /// Names its only member.
+    /// Names this member of it.
     pub member_id: u64,
+    /// The database's clock, in milliseconds since 1970, where it has one that replicas share.
+    pub now: Option<i64>,
 }
 
 /// How large the store is, in bytes.
@@ -96,8 +116,14 @@ pub trait Log: Send {
     fn shrink(&self) -> Result<bool, StoreError>;
     /// Whether work that can wait should: what was written last is still being put in its place.
     fn is_behind(&self) -> bool;
-    /// How large the store is.
-    fn size(&self) -> Result<Size, StoreError>;
+    /// How large the store is; `None` where it is measured elsewhere.
+    fn size(&self) -> Result<Option<Size>, StoreError>;
+    /// Some rows after `after` that a compaction below `revision` may have dropped, with their keys. Where another
+    /// process may have begun that compaction, the index doesn't tell.
+    fn stale(&self, after: Row, revision: i64) -> Result<Vec<(Row, Bytes)>, StoreError> {
+        let _ = (after, revision);
+        Ok(Vec::new())
+    }
 }
 
 /// A write as the log holds it.
@@ -118,6 +144,8 @@ pub struct Page {
     pub writes: Vec<Logged>,
     /// Everything up to this revision is in it.
     pub through: i64,
+    /// Revisions below this one were forgotten when it was read; 0 where the state in memory tells.
+    pub compacted: i64,
 }
 
 /// The reading side: committed rows. Calls block; they are made where blocking is allowed.

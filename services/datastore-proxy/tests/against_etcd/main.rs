@@ -26,7 +26,7 @@ use sextant_proto::etcd::mvccpb::Event;
 use sextant_testkit::Process;
 use std::path::Path;
 use std::time::Duration;
-use support::{Clients, Served};
+use support::{Clients, Served, Store};
 
 const PROGRAMS: u64 = 20;
 const STEPS: usize = 300;
@@ -80,7 +80,17 @@ impl Etcd {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_what_etcd_answers() {
+async fn sqlite_answers_what_etcd_answers() {
+    compare_all(async || Some(Store::sqlite())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_answers_what_etcd_answers() {
+    compare_all(Store::postgres).await;
+}
+
+/// Runs every program on a store of its own.
+async fn compare_all(store: impl AsyncFn() -> Option<Store>) {
     let Some(binary) = std::env::var_os("TEST_ETCD") else {
         println!("SKIP TEST_ETCD names no etcd binary");
         return;
@@ -93,9 +103,11 @@ async fn answers_what_etcd_answers() {
     let programs = number("TEST_PROGRAMS").unwrap_or(PROGRAMS);
     let seeds = number("TEST_SEED").map_or(0..programs, |seed| seed..seed + 1);
     for seed in seeds {
+        let Some(store) = store().await else {
+            return;
+        };
         let etcd = Etcd::start(binary.as_ref()).await;
-        let (_folder, path) = support::store();
-        let served = Served::start(&path).await;
+        let served = Served::on(&store).await;
         compare(
             seed,
             Clients::connect(&etcd.url).await,

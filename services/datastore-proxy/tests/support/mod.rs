@@ -1,12 +1,16 @@
 //! What the tests share: a datastore-proxy in process, and clients of it.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+pub mod database;
+
+use database::Postgres;
 use datastore_proxy::app::Bound;
-use datastore_proxy::config::Config;
+use datastore_proxy::config::{Config, PeerConfig};
 use sextant_kit::{Context, DrainTrigger};
 use sextant_proto::etcd::etcdserverpb as pb;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tonic::transport::Channel;
 
 /// A datastore-proxy that serves plaintext on a free port.
@@ -15,6 +19,83 @@ pub struct Served {
     pub ctx: Context,
     trigger: DrainTrigger,
     task: tokio::task::JoinHandle<()>,
+}
+
+/// A backend with nothing in it.
+pub enum Store {
+    Postgres(Box<Postgres>),
+    Sqlite(tempfile::TempDir, PathBuf),
+}
+
+impl Store {
+    pub fn sqlite() -> Self {
+        let (folder, path) = store();
+        Self::Sqlite(folder, path)
+    }
+
+    pub async fn postgres() -> Option<Self> {
+        Postgres::start().await.map(Box::new).map(Self::Postgres)
+    }
+
+    pub fn config(&self) -> Config {
+        match self {
+            Self::Postgres(server) => replica(&server.endpoint("plane")),
+            Self::Sqlite(_, path) => config(path),
+        }
+    }
+
+    /// Rows in its log.
+    pub async fn rows(&self) -> i64 {
+        match self {
+            Self::Postgres(server) => server.number("SELECT count(*) FROM plane.log").await,
+            Self::Sqlite(_, path) => rusqlite::Connection::open(path)
+                .expect("the file")
+                .query_row("SELECT count(*) FROM log", [], |row| row.get(0))
+                .expect("a count"),
+        }
+    }
+}
+
+/// Makes a test of each function, for each backend.
+#[allow(unused_macros, reason = "not every test has backends")]
+macro_rules! on_each_backend {
+    ($($name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(crate::support::Store::sqlite()).await;
+            })+
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                if let Some(store) = crate::support::Store::postgres().await {
+                    super::$name(store).await;
+                }
+            })+
+        }
+    };
+}
+#[allow(unused_imports, reason = "not every test has backends")]
+pub(crate) use on_each_backend;
+
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("bound").port()
+}
+
+/// One of several replicas on a database.
+pub fn replica(endpoint: &str) -> Config {
+    Config {
+        endpoint: endpoint.to_owned(),
+        listen: (Ipv4Addr::LOCALHOST, 0).into(),
+        peer: PeerConfig {
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            ..PeerConfig::default()
+        },
+        insecure_loopback: true,
+        ..Config::default()
+    }
 }
 
 pub fn config(path: &Path) -> Config {
@@ -31,11 +112,17 @@ impl Served {
         Self::start_with(config(path)).await
     }
 
+    pub async fn on(store: &Store) -> Self {
+        Self::start_with(store.config()).await
+    }
+
     pub async fn start_with(config: Config) -> Self {
         let (ctx, trigger) = Context::new();
         let bound = Bound::bind(config, ctx.clone()).await.expect("it starts");
         let address = bound.address().expect("an address");
         let task = tokio::spawn(async move { bound.run().await.expect("it serves") });
+        let ready = tokio::time::timeout(Duration::from_secs(20), ctx.readiness.ready()).await;
+        assert!(ready.is_ok(), "it waits: {:?}", ctx.readiness.waiting());
         Self {
             address,
             ctx,

@@ -14,6 +14,7 @@ const SERVED_BY: &[(&str, &str, &str)] = &[
     ("v2.KeyManagementService", "cert-authority", "mesh"),
     ("sextant.tokenservice.v1.", "token-service", "mesh"),
     ("v1.ExternalJWTSigner", "token-service", "mesh"),
+    ("sextant.datastore.v1.", "datastore-proxy", "mesh"),
     ("sextant.supervisor.v1.", "supervisor", "mesh"),
     ("sextant.node.v1.", "node-agent", "socket"),
     ("sextant.netpol.v1.", "netpol-controller", "socket"),

@@ -39,7 +39,11 @@ impl Source for Services {
     }
 
     fn fresh(&self) -> impl Future<Output = ()> + Send + 'static {
-        std::future::ready(())
+        let engine = self.engine.clone();
+        async move {
+            // While the writer can't be asked, what is here is all there is.
+            let _ = engine.confirm().await;
+        }
     }
 
     async fn lost(&self) -> Status {
@@ -78,6 +82,10 @@ impl Past for Log {
         let page = shared
             .page(self.range.clone(), self.from, through, PAGE_BYTES)
             .await?;
+        // Another replica may have forgotten more than this one has heard of.
+        if self.from < page.compacted {
+            return Err(PastError::Compacted(page.compacted));
+        }
         self.from = page.through + 1;
         let state = shared.state();
         let change = |logged: Logged| {

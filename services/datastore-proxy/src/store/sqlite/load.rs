@@ -28,6 +28,7 @@ fn try_load(connection: &Connection) -> rusqlite::Result<Loaded> {
         state,
         cluster_id: id("cluster_id")?,
         member_id: id("member_id")?,
+        now: None,
     })
 }
 

@@ -217,12 +217,12 @@ impl Log for SqliteLog {
         self.checkpoint.is_behind()
     }
 
-    fn size(&self) -> Result<Size, StoreError> {
+    fn size(&self) -> Result<Option<Size>, StoreError> {
         let page = self.pragma("page_size")?;
         let (pages, free) = (self.pragma("page_count")?, self.pragma("freelist_count")?);
-        Ok(Size {
+        Ok(Some(Size {
             total: page * pages,
             in_use: page * pages.saturating_sub(free),
-        })
+        }))
     }
 }

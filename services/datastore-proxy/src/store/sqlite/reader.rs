@@ -139,6 +139,7 @@ fn page(
     let mut page = Page {
         writes: Vec::new(),
         through,
+        compacted: 0,
     };
     let mut size = 0;
     let mut last = 0;

@@ -307,13 +307,13 @@ fn removed_rows_give_their_space_back() {
         .map(|row| put(*row, *row + 1, "k", 3000))
         .collect();
     commit(opened.log.as_ref(), &[changes(writes)]);
-    let before = opened.log.size().unwrap();
+    let before = opened.log.size().unwrap().unwrap();
     commit_removal(opened.log.as_ref(), &rows[..19_900]);
     let mut steps = 0;
     while opened.log.shrink().unwrap() {
         steps += 1;
     }
-    let after = opened.log.size().unwrap();
+    let after = opened.log.size().unwrap().unwrap();
     assert!(after.total < before.total / 5, "{before:?} {after:?}");
     assert!(steps < 400, "{steps} steps");
     let values = opened.reader.values(&[1, 19_999]).unwrap();

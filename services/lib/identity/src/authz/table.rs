@@ -4,6 +4,7 @@ use super::{Role, Rule};
 use crate::identity::ServiceName as Name;
 
 const APISERVER: &[Role] = &[Role::Service(Name::KubeApiserver)];
+const DATASTORE: &[Role] = &[Role::Service(Name::DatastoreProxy)];
 const SUPERVISOR: &[Role] = &[Role::Service(Name::Supervisor)];
 const COMPONENTS: &[Role] = &[
     Role::Service(Name::KubeApiserver),
@@ -47,6 +48,11 @@ pub static TABLE: &[Rule] = rules! {
         List => SUPERVISOR,
         Revoke => SUPERVISOR,
         Verify => SUPERVISOR,
+    }
+    "sextant.datastore.v1.Replica": {
+        Submit => DATASTORE,
+        Revision => DATASTORE,
+        Follow => DATASTORE,
     }
     "sextant.supervisor.v1.Components": { Watch => COMPONENTS, RestartPermit => COMPONENTS }
     "sextant.supervisor.v1.Egress": { Connect => EGRESS }

@@ -1,0 +1,37 @@
+//! What an error of PostgreSQL means for us.
+
+use super::settings::{Settings, causes};
+use crate::store::StoreError;
+use tokio_postgres::Error;
+use tokio_postgres::error::SqlState;
+
+/// The error in our words. Only for what can't have been stored: see [`is_lost`].
+pub(super) fn describe(settings: &Settings, doing: &str, error: &Error) -> StoreError {
+    match error.code() {
+        Some(&SqlState::DISK_FULL) => StoreError::NoSpace(settings.to_string().into()),
+        Some(&SqlState::DATA_CORRUPTED | &SqlState::INDEX_CORRUPTED) => StoreError::Corrupt {
+            path: settings.to_string().into(),
+            found: causes(error),
+            advice: "restore the database from a backup".into(),
+        },
+        _ => failed(settings, doing, causes(error)),
+    }
+}
+
+pub(super) fn failed(settings: &Settings, doing: &str, found: impl Into<String>) -> StoreError {
+    StoreError::Failed {
+        doing: format!("{doing} ({settings})"),
+        found: found.into(),
+    }
+}
+
+/// Whether the connection is gone, so that what came of the last statement isn't known.
+pub(super) fn is_lost(error: &Error) -> bool {
+    match error.code() {
+        None => true,
+        // Connection exceptions; shutdowns and crashes of the server.
+        Some(state) => {
+            error.is_closed() || state.code().starts_with("08") || state.code().starts_with("57P")
+        }
+    }
+}

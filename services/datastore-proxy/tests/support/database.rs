@@ -1,0 +1,177 @@
+//! Database servers of the tests' own: a process on a free port, its data in a temporary folder.
+
+use sextant_testkit::{Process, eventually};
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::process::Command;
+
+/// A PostgreSQL server.
+pub struct Postgres {
+    process: Process,
+    programs: PathBuf,
+    owner: Option<(u32, u32)>,
+    pub port: u16,
+    folder: tempfile::TempDir,
+}
+
+impl Postgres {
+    /// Starts one; says why if that can't be done here.
+    pub async fn start() -> Option<Self> {
+        let Some(programs) = programs() else {
+            println!("SKIP PostgreSQL 15 or later isn't installed (Debian: postgresql)");
+            return None;
+        };
+        let Some(owner) = owner() else {
+            println!("SKIP PostgreSQL refuses to run as root, and there is no user postgres");
+            return None;
+        };
+        let folder = tempfile::tempdir().expect("a folder");
+        if let Some((uid, gid)) = owner {
+            chown(folder.path(), Some(uid), Some(gid)).expect("the folder is given away");
+        }
+        let data = folder.path().join("data");
+        let mut init = command(&programs.join("initdb"), owner, folder.path());
+        init.arg("--pgdata").arg(&data).args([
+            "--username=sextant",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--no-locale",
+            "--no-sync",
+        ]);
+        let made = init.output().await.expect("initdb starts");
+        assert!(
+            made.status.success(),
+            "initdb: {}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        let port = super::free_port();
+        let process = serve(&programs, owner, folder.path(), port);
+        let server = Self {
+            process,
+            programs,
+            owner,
+            port,
+            folder,
+        };
+        server.answers().await;
+        Some(server)
+    }
+
+    /// The endpoint of a schema on it.
+    pub fn endpoint(&self, schema: &str) -> String {
+        endpoint(self.port, schema)
+    }
+
+    /// Stops it as a crash would, and starts it again on the same port.
+    pub async fn restart(&mut self) {
+        self.crash();
+        self.process = serve(&self.programs, self.owner, self.folder.path(), self.port);
+        self.answers().await;
+    }
+
+    /// Sends a signal to the server.
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        self.process.signal(signal);
+    }
+
+    fn crash(&mut self) {
+        // "Immediate shutdown": no checkpoint, recovery at the next start.
+        self.process.signal(nix::sys::signal::Signal::SIGQUIT);
+        for _ in 0..500 {
+            if !self.process.is_running() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    async fn answers(&self) {
+        eventually(Duration::from_secs(30), "PostgreSQL answers", || async {
+            let connected = self.connect().await;
+            connected
+                .map(drop)
+                .map_err(|error| format!("{error}: {}", self.process.output()))
+        })
+        .await;
+    }
+
+    async fn connect(&self) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
+        let settings = format!(
+            "host=127.0.0.1 port={} user=sextant dbname=postgres",
+            self.port
+        );
+        let (client, connection) =
+            tokio_postgres::connect(&settings, tokio_postgres::NoTls).await?;
+        tokio::spawn(connection);
+        Ok(client)
+    }
+
+    /// A number that a query answers.
+    pub async fn number(&self, query: &str) -> i64 {
+        let client = self.connect().await.expect("a connection");
+        client
+            .query_one(query, &[])
+            .await
+            .expect("an answer")
+            .get(0)
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // Killed with SIGKILL it would leave a segment of shared memory behind.
+        self.crash();
+    }
+}
+
+pub fn endpoint(port: u16, schema: &str) -> String {
+    format!("postgres://sextant@127.0.0.1:{port}/postgres?schema={schema}")
+}
+
+fn serve(programs: &Path, owner: Option<(u32, u32)>, folder: &Path, port: u16) -> Process {
+    let mut command = command(&programs.join("postgres"), owner, folder);
+    command.arg("-D").arg(folder.join("data"));
+    let port = format!("port={port}");
+    // Nothing here survives the machine, so nothing is synced.
+    for setting in [
+        port.as_str(),
+        "listen_addresses=127.0.0.1",
+        "unix_socket_directories=",
+        "fsync=off",
+        "full_page_writes=off",
+        "shared_buffers=32MB",
+    ] {
+        command.args(["-c", setting]);
+    }
+    Process::start(command).expect("postgres starts")
+}
+
+fn command(program: &Path, owner: Option<(u32, u32)>, folder: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(folder).env("LC_ALL", "C");
+    if let Some((uid, gid)) = owner {
+        command.uid(uid).gid(gid);
+    }
+    command
+}
+
+/// The newest installation. Debian keeps them off the path.
+fn programs() -> Option<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
+    let newest = versions
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|version| *version >= 15)
+        .max()?;
+    let programs = PathBuf::from(format!("/usr/lib/postgresql/{newest}/bin"));
+    programs.join("initdb").is_file().then_some(programs)
+}
+
+/// Whom the server runs as: `Some(None)` is whoever runs the test.
+fn owner() -> Option<Option<(u32, u32)>> {
+    if !nix::unistd::geteuid().is_root() {
+        return Some(None);
+    }
+    let user = nix::unistd::User::from_name("postgres").ok()??;
+    Some(Some((user.uid.as_raw(), user.gid.as_raw())))
+}
