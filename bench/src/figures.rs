@@ -29,11 +29,16 @@ pub struct Figure {
 }
 
 impl Figure {
-    /// The middle value.
+    /// The middle value, or the mean of the two in the middle.
     pub fn median(&self) -> f64 {
         let mut sorted = self.values.clone();
         sorted.sort_by(f64::total_cmp);
-        sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+        let middle = sorted.len().saturating_sub(1) / 2..=sorted.len() / 2;
+        match sorted.get(middle) {
+            Some([low, high]) => (low + high) / 2.0,
+            Some([value]) => *value,
+            _ => f64::NAN,
+        }
     }
 }
 
@@ -111,5 +116,38 @@ impl Times {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn median(values: &[f64]) -> f64 {
+        let mut figures = Figures::default();
+        for value in values {
+            figures.add("a", "ms", Better::Lower, Kind::Etcd, *value);
+        }
+        figures.find("a", Some(Kind::Etcd)).unwrap().median()
+    }
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        let medians = [
+            median(&[3.0]),
+            median(&[9.0, 1.0, 2.0]),
+            median(&[4.0, 1.0]),
+        ];
+        assert_eq!(medians, [3.0, 2.0, 2.5]);
+    }
+
+    #[test]
+    fn percentiles_are_of_sorted_times() {
+        let times = Times::of((0..100).rev().map(f64::from).collect());
+        assert_eq!(
+            (times.part(0.5), times.part(0.99), times.part(1.0)),
+            (50.0, 99.0, 99.0)
+        );
+        assert!(Times::default().part(0.5).is_nan());
     }
 }
