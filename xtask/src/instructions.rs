@@ -15,8 +15,8 @@ const SCENARIOS: [(&str, u64, u64); 4] = [
     ("put", 50, 200),
     ("txn", 50, 200),
 ];
-/// In percent. What threads do while they wait for each other changes counts by less.
-const TOLERANCE: u64 = 5;
+/// In percent. What threads do while they wait for each other changes counts by half of it.
+const TOLERANCE: u64 = 10;
 
 /// Whether to compare or to renew.
 #[derive(clap::Args, Clone)]
@@ -115,10 +115,10 @@ mod tests {
 
     #[test]
     fn only_what_is_beyond_the_tolerance_is_worse() {
-        assert!(compare(&counts(1050), &counts(1000)).is_ok());
+        assert!(compare(&counts(1100), &counts(1000)).is_ok());
         assert!(compare(&counts(500), &counts(1000)).is_ok());
-        let error = compare(&counts(1051), &counts(1000)).unwrap_err();
-        assert!(error.to_string().contains("put: 1051, was 1000"), "{error}");
+        let error = compare(&counts(1101), &counts(1000)).unwrap_err();
+        assert!(error.to_string().contains("put: 1101, was 1000"), "{error}");
     }
 
     #[test]
