@@ -59,6 +59,14 @@ pub mod etcd {
             }
         }
     }
+    /// `v3electionpb`: elections.
+    pub mod v3electionpb {
+        tonic::include_proto!("v3electionpb");
+    }
+    /// `v3lockpb`: locks.
+    pub mod v3lockpb {
+        tonic::include_proto!("v3lockpb");
+    }
 }
 
 /// `sextant.datastore.v1`

@@ -108,6 +108,14 @@ const MODULES: &[Module] = &[
         cgo: false,
         linker_flags: plain_flags,
     },
+    // For the tests alone: no image has it.
+    Module {
+        folder: "etcd",
+        packages: &[("go.etcd.io/etcd/etcdctl/v3", "etcdctl")],
+        tags: "",
+        cgo: false,
+        linker_flags: plain_flags,
+    },
 ];
 
 /// What datastore-proxy is measured beside, and nothing else needs.

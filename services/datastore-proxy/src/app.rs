@@ -1,6 +1,6 @@
 //! Putting the parts together: open, bind, run.
 
-use crate::config::{Config, Endpoint};
+use crate::config::{Config, Endpoint, TlsFiles};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::grpc::{self, Services};
@@ -11,8 +11,11 @@ use crate::replica::{Replicas, Writer};
 use crate::store::postgres;
 use crate::store::sqlite::Claim;
 use crate::store::{Opened, StoreError};
+use crate::tls::{self, Clients};
+use crate::tools;
+use rustls::ServerConfig;
 use sextant_identity::{Identity, Leaf, Limits, Mesh, ServerTls, ServiceName};
-use sextant_kit::cli::Flag;
+use sextant_kit::cli::{Command, Flag};
 use sextant_kit::telemetry::rpc;
 use sextant_kit::{Context, Drain, Service, Task, net};
 use sextant_proto::certauthority::Profile;
@@ -20,10 +23,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::sync::watch;
+use tokio_stream::Stream;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use tonic::transport::server::{Connected, TcpIncoming};
 
 /// How often a store that another process holds is tried again.
 const RETRY: Duration = Duration::from_millis(500);
@@ -41,6 +48,10 @@ impl Service for App {
             Some(bound) => Ok(bound?.run().await?),
             None => Ok(()),
         }
+    }
+
+    fn commands() -> Vec<Command> {
+        tools::commands()
     }
 
     fn flags() -> &'static [Flag] {
@@ -70,11 +81,12 @@ impl Service for App {
 /// A datastore-proxy whose store is open and whose listener is bound.
 pub struct Bound {
     listener: TcpListener,
-    /// `None`: plaintext on loopback.
+    /// `None`: TLS from files, or plaintext on loopback.
     tls: Option<ServerTls>,
     serving: Serving,
     /// For other replicas, where there may be some.
     peers: Option<Peers>,
+    files: Option<TlsFiles>,
     ready: Task,
 }
 
@@ -145,7 +157,7 @@ impl Bound {
                 Opening::Store(open(claim).await?)
             }
         };
-        let tls = if config.insecure_loopback {
+        let tls = if config.insecure_loopback || config.tls.is_set() {
             None
         } else {
             Some(client_tls(&enroll(&config, &ctx).await?, &ctx).await?)
@@ -167,18 +179,21 @@ impl Bound {
         tls: Option<ServerTls>,
         ready: Task,
     ) -> anyhow::Result<Self> {
+        let files = files(config, tls.as_ref());
+        let is_plain = tls.is_none() && files.is_none();
         let serving = passthrough::Serving {
             backend,
             progress: progress(config),
             drain: ctx.drain.clone(),
-            trusts_loopback: tls.is_none(),
-            client_url: client_url(&listener, tls.as_ref())?,
+            trusts_loopback: is_plain,
+            client_url: client_url(&listener, is_plain)?,
         };
         Ok(Self {
             listener,
             tls,
             serving: Serving::Etcd(serving),
             peers: None,
+            files,
             ready,
         })
     }
@@ -240,7 +255,8 @@ impl Bound {
         tls: Option<ServerTls>,
         ready: Task,
     ) -> anyhow::Result<Self> {
-        let engine = Engine::start(opened, Metrics::new(&ctx.metrics), &ctx.drain)?;
+        let engine = Engine::start(opened, Metrics::new(&ctx.metrics), &ctx.drain)?
+            .with_quota(config.quota_bytes);
         Self::with_engine(config, ctx, engine, listener, tls, ready)
     }
 
@@ -252,18 +268,22 @@ impl Bound {
         tls: Option<ServerTls>,
         ready: Task,
     ) -> anyhow::Result<Self> {
+        let files = files(config, tls.as_ref());
+        let is_plain = tls.is_none() && files.is_none();
         let services = Services {
             engine,
             progress: progress(config),
             drain: ctx.drain.clone(),
-            trusts_loopback: tls.is_none(),
-            client_url: client_url(&listener, tls.as_ref())?,
+            snapshots: Arc::new(Semaphore::new(1)),
+            trusts_loopback: is_plain,
+            client_url: client_url(&listener, is_plain)?,
         };
         Ok(Self {
             listener,
             tls,
             serving: Serving::Engine(services),
             peers: None,
+            files,
             ready,
         })
     }
@@ -284,11 +304,20 @@ impl Bound {
             listener,
             tls,
             serving,
+            files,
             peers,
             ready,
         } = self;
         let drain = serving.drain();
-        let clients = serve_clients(listener, tls, serving.routes().await, drain.clone());
+        let security = match (tls, files) {
+            (Some(tls), _) => Security::Mesh(tls),
+            (None, None) => Security::Plain,
+            (None, Some(files)) => {
+                let followed = tls::follow(&files, &drain)?;
+                Security::Files(followed, Clients::new(files.clients))
+            }
+        };
+        let clients = serve_clients(listener, security, serving.routes().await, drain.clone());
         let Some(peers) = peers else {
             ready.ready();
             return clients.await;
@@ -298,17 +327,31 @@ impl Bound {
     }
 }
 
+/// What the listener of clients is served with.
+enum Security {
+    Plain,
+    Files(watch::Receiver<Arc<ServerConfig>>, Clients),
+    Mesh(ServerTls),
+}
+
 async fn serve_clients(
     listener: TcpListener,
-    tls: Option<ServerTls>,
+    security: Security,
     routes: Routes,
     drain: Drain,
 ) -> Result<(), Error> {
-    let Some(tls) = tls else {
-        tracing::warn!(
-            "serving without TLS: whoever has an account on this machine may do everything"
-        );
-        return plaintext(listener, routes, drain).await;
+    let tls = match security {
+        Security::Plain => {
+            tracing::warn!(
+                "serving without TLS: whoever has an account on this machine may do everything"
+            );
+            return plaintext(listener, routes, drain).await;
+        }
+        Security::Files(config, clients) => {
+            let incoming = tls::incoming(listener, config, clients, &drain);
+            return serve(incoming, routes, drain).await;
+        }
+        Security::Mesh(tls) => tls,
     };
     // Who may do what depends on keys, so it is decided in the handlers.
     let pass = |_: &str, _: Option<&Identity>| Ok(());
@@ -342,18 +385,35 @@ fn progress(config: &Config) -> Duration {
     Duration::from_secs(config.watch_progress_seconds.max(1))
 }
 
-fn client_url(listener: &TcpListener, tls: Option<&ServerTls>) -> std::io::Result<String> {
-    let scheme = if tls.is_some() { "https" } else { "http" };
+/// The TLS files, where they are what is served with.
+fn files(config: &Config, mesh: Option<&ServerTls>) -> Option<TlsFiles> {
+    let wanted = config.tls.is_set() && mesh.is_none() && !config.insecure_loopback;
+    wanted.then(|| config.tls.clone())
+}
+
+fn client_url(listener: &TcpListener, is_plain: bool) -> std::io::Result<String> {
+    let scheme = if is_plain { "http" } else { "https" };
     Ok(format!("{scheme}://{}", listener.local_addr()?))
 }
 
 async fn plaintext(listener: TcpListener, routes: Routes, drain: Drain) -> Result<(), Error> {
+    // The builder's own setting of this kind is for listeners that it makes itself.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    serve(incoming, routes, drain).await
+}
+
+async fn serve<C>(
+    incoming: impl Stream<Item = std::io::Result<C>>,
+    routes: Routes,
+    drain: Drain,
+) -> Result<(), Error>
+where
+    C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
     let app = routes
         .prepare()
         .into_axum_router()
         .layer(axum::middleware::from_fn(rpc::observe));
-    // The builder's own setting of this kind is for listeners that it makes itself.
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     Server::builder()
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)

@@ -32,6 +32,11 @@ pub struct Config {
     pub enroll: EnrollConfig,
     /// Serve without TLS and without authorization, for one machine alone; `listen` must be a loopback address.
     pub insecure_loopback: bool,
+    /// TLS from files instead of a certificate from cert-authority.
+    pub tls: TlsFiles,
+    /// How much the store may hold, in bytes, before it takes nothing new and raises the alarm NOSPACE; 0 for no limit
+    /// but the disk's.
+    pub quota_bytes: u64,
     /// How often a watch that asked for it hears how far the store is, in seconds.
     pub watch_progress_seconds: u64,
 }
@@ -67,6 +72,43 @@ impl Default for PeerConfig {
     }
 }
 
+/// TLS from files, which are read again when they change.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsFiles {
+    /// The server's certificate and what leads from it to its authority, PEM. Empty: cert-authority is asked.
+    pub cert: PathBuf,
+    /// The key of `cert`, PEM.
+    pub key: PathBuf,
+    /// The authorities of clients, PEM. Whoever shows no certificate of theirs is not let in.
+    pub client_ca: PathBuf,
+    /// What clients may do whose certificates have no SPIFFE id. Who isn't named here may do nothing.
+    pub clients: Vec<EtcdClient>,
+}
+
+impl TlsFiles {
+    /// Whether they are used.
+    pub fn is_set(&self) -> bool {
+        !self.cert.as_os_str().is_empty()
+    }
+}
+
+/// A client known by the common name of its certificate.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EtcdClient {
+    /// The common name.
+    pub common_name: String,
+    /// It may touch the keys that begin with one of these.
+    pub prefixes: Vec<String>,
+    /// It may touch these keys.
+    pub keys: Vec<String>,
+    /// It may compact the store.
+    pub compact: bool,
+    /// It may call Snapshot, Hash, HashKV, Defragment and Alarm: it sees all keys.
+    pub maintenance: bool,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -78,6 +120,8 @@ impl Default for Config {
             listen: (Ipv4Addr::UNSPECIFIED, 2379).into(),
             enroll: EnrollConfig::default(),
             insecure_loopback: false,
+            tls: TlsFiles::default(),
+            quota_bytes: 0,
             watch_progress_seconds: 5,
         }
     }

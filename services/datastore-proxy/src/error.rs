@@ -67,6 +67,38 @@ pub enum Error {
     /// No certificate, or no TLS with it.
     #[error(transparent)]
     Identity(#[from] sextant_identity::Error),
+    /// A snapshot isn't whole, or the store in it isn't.
+    #[error("{} is not a whole snapshot: nothing was restored from it; take another one", .0.display())]
+    Damaged(PathBuf),
+    /// Something would be overwritten.
+    #[error("{} exists: move it away first, nothing is overwritten", .0.display())]
+    Exists(PathBuf),
+    /// A file can't be read or written.
+    #[error("{doing} {}: {found}", path.display())]
+    FileAccess {
+        /// What was tried.
+        doing: String,
+        /// With which file.
+        path: PathBuf,
+        /// What was found.
+        found: String,
+    },
+    /// What was imported is not what is there.
+    #[error(
+        "the imported store differs from {}: {found}; nothing was kept, and the original was only read",
+        path.display()
+    )]
+    Import {
+        /// The original.
+        path: PathBuf,
+        /// What was found.
+        found: String,
+    },
+    /// The endpoint is no file that could be worked on.
+    #[error(
+        "this works on a SQLite file: write --endpoint sqlite:///path/to/state.db; other databases have tools of their own"
+    )]
+    NotAFile,
     /// Plaintext is asked for on an address that others can reach.
     #[error(
         "insecure_loopback serves without TLS, so it needs a loopback address: listen is {0}, write 127.0.0.1:2379"
@@ -97,6 +129,17 @@ pub enum Error {
     /// The store can't be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A file with a certificate or key can't be used.
+    #[error(
+        "{} can't be used for TLS: {reason}; tls.cert, tls.key and tls.client_ca are PEM files, all three of them",
+        path.display()
+    )]
+    TlsFile {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// A thread can't be started.
     #[error("starting a thread: {0}")]
     Thread(std::io::Error),

@@ -10,4 +10,6 @@ pub mod metrics;
 pub mod passthrough;
 pub mod replica;
 pub mod store;
+pub mod tls;
+pub mod tools;
 pub mod watch;

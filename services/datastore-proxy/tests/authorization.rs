@@ -13,7 +13,8 @@ mod support;
 use datastore_proxy::app::Bound;
 use datastore_proxy::store::sqlite::Claim;
 use etcd_client::{
-    Client, Compare, CompareOp, DeleteOptions, GetOptions, PutOptions, Txn, TxnOp, WatchOptions,
+    AlarmAction, AlarmType, Client, Compare, CompareOp, DeleteOptions, GetOptions, PutOptions, Txn,
+    TxnOp, WatchOptions,
 };
 use sextant_identity::{Identity, ServiceName};
 use sextant_kit::{Context, DrainTrigger, net};
@@ -152,6 +153,22 @@ async fn every_cell() {
             assert_eq!(code(client.txn(txn).await), expected, "txn {case}");
             let compare = Txn::new().when([Compare::version(key, CompareOp::Equal, 0)]);
             assert_eq!(code(client.txn(compare).await), expected, "compare {case}");
+            let locked = client.lock(format!("{key}/lock"), None).await;
+            let below = key.ends_with("/a");
+            let expected_below = if is_own && below {
+                Code::Ok
+            } else {
+                Code::PermissionDenied
+            };
+            assert_eq!(code(locked.map(drop)), expected_below, "lock {case}");
+            let led = client.campaign(format!("{key}/election"), "v", 0).await;
+            assert_eq!(code(led.map(drop)), expected_below, "campaign {case}");
+            // Another caller of this name would wait for them.
+            let below = DeleteOptions::new().with_prefix();
+            let cleared = client.delete(format!("{key}/"), Some(below)).await;
+            assert_eq!(code(cleared), expected_below, "clear {case}");
+            let stolen = client.unlock(key).await;
+            assert_eq!(code(stolen.map(drop)), expected, "unlock {case}");
             assert_eq!(
                 code(client.delete(key, None).await),
                 expected,
@@ -170,7 +187,7 @@ async fn every_cell() {
             "compact {identity}"
         );
         let expected = if cares {
-            Code::Unimplemented
+            Code::Ok
         } else {
             Code::PermissionDenied
         };
@@ -179,6 +196,14 @@ async fn every_cell() {
             expected,
             "defragment {identity}"
         );
+        let alarms = client.alarm(AlarmAction::Get, AlarmType::None, None).await;
+        assert_eq!(code(alarms), expected, "alarm {identity}");
+        assert_eq!(code(client.hash_kv(0).await), expected, "hash {identity}");
+        let taken = match client.snapshot().await {
+            Ok(mut pieces) => pieces.message().await.map(drop),
+            Err(error) => Err(error),
+        };
+        assert_eq!(code(taken), expected, "snapshot {identity}");
         let known = !own.is_empty() || identity == Identity::Admin;
         let expected = if known {
             Code::Ok

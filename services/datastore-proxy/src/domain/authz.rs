@@ -7,6 +7,7 @@ use super::fault::Fault;
 use super::lease::Lease;
 use super::range::KeyRange;
 use super::request::{Op, Txn};
+use sextant_identity::Identity;
 
 /// Groups of RPCs that are granted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +16,7 @@ pub enum Call {
     Care,
     /// Compact.
     Compact,
-    /// Range, RangeStream, Put, DeleteRange, Txn, Watch and the leases.
+    /// Range, RangeStream, Put, DeleteRange, Txn, Watch, the leases, locks and elections.
     Keys,
     /// Status, MemberList.
     Status,
@@ -89,11 +90,30 @@ const TABLE: &[Grant] = &[
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     name: String,
-    calls: &'static [Call],
+    calls: Vec<Call>,
     ranges: Vec<KeyRange>,
 }
 
 impl Caller {
+    /// A caller to whom the configuration grants something.
+    pub fn granted(name: String, calls: Vec<Call>, ranges: Vec<KeyRange>) -> Self {
+        Self {
+            name,
+            calls,
+            ranges,
+        }
+    }
+
+    /// The caller of that identity.
+    pub fn identified(identity: &Identity) -> Self {
+        match identity {
+            Identity::Admin => Self::named("admin"),
+            Identity::Service(name) => Self::named(name.as_str()),
+            // Prefixed, so that no node can take a service's name.
+            Identity::Node(name) => Self::named(&format!("node/{}", name.as_str())),
+        }
+    }
+
     /// The caller of that name; one that the table doesn't know may do nothing.
     pub fn named(name: &str) -> Self {
         let grant = TABLE.iter().find(|grant| grant.caller == name);
@@ -104,7 +124,7 @@ impl Caller {
         });
         Self {
             name: name.to_owned(),
-            calls: grant.map_or(&[], |grant| grant.calls),
+            calls: grant.map_or_else(Vec::new, |grant| grant.calls.to_vec()),
             ranges,
         }
     }

@@ -3,6 +3,7 @@
 //! As in etcd all conditions, also those of nested transactions, are judged on the state before the transaction;
 //! then every step is checked; only then the first write happens, so that a refused transaction wrote nothing.
 
+use super::alarm::Alarm;
 use super::authz::Caller;
 use super::fault::Fault;
 use super::lease::{Lease, LeaseChange, MAX_TTL, MIN_TTL};
@@ -98,6 +99,12 @@ pub fn compact(pending: &mut Pending<'_>, revision: i64) -> Result<Changes, Faul
     }
     pending.compact(revision);
     Ok(pending.finish())
+}
+
+/// Raises or clears an alarm.
+pub fn alarm(pending: &mut Pending<'_>, alarm: Alarm, raised: bool) -> Changes {
+    pending.set_alarm(alarm, raised);
+    pending.finish()
 }
 
 /// Ends a lease if its time is over.

@@ -78,12 +78,24 @@ pub enum Fault {
     /// No replica writes, or it can't be reached. What was asked was not done.
     #[error("etcdserver: no leader")]
     NoLeader,
+    /// Nobody won the election yet.
+    #[error("election: no leader")]
+    NobodyElected,
+    /// A request of a leader that doesn't say which.
+    #[error("\"leader\" field must be provided")]
+    NoLeaderKey,
+    /// Somebody else leads by now.
+    #[error("election: not leader")]
+    NotLeader,
     /// The disk is full.
     #[error("etcdserver: mvcc: database space exceeded")]
     NoSpace,
     /// The request is over 1.5 MiB.
     #[error("etcdserver: request is too large")]
     RequestTooLarge,
+    /// The lease ended while its owner waited for a lock.
+    #[error("mutex: session is expired")]
+    SessionExpired,
     /// The store is stopping.
     #[error("etcdserver: server stopped")]
     Stopped,

@@ -1,5 +1,6 @@
 //! The changes of a batch that isn't committed yet, as seen on top of the state before it.
 
+use super::alarm::{Alarm, Alarms};
 use super::fault::Fault;
 use super::lease::{Lease, LeaseChange};
 use super::query::View;
@@ -29,6 +30,8 @@ pub struct Pending<'a> {
     leases: BTreeMap<i64, Vec<Option<Lease>>>,
     /// What the batch compacted.
     compactions: Vec<i64>,
+    /// What the batch made of the alarms.
+    alarms: Vec<Alarms>,
     first_row: Row,
     row_values: Vec<Bytes>,
     current: Changes,
@@ -45,6 +48,7 @@ impl<'a> Pending<'a> {
             keys: BTreeMap::new(),
             leases: BTreeMap::new(),
             compactions: Vec::new(),
+            alarms: Vec::new(),
             first_row: state.next_row,
             row_values: Vec::new(),
             current: Changes::default(),
@@ -85,6 +89,9 @@ impl<'a> Pending<'a> {
         }
         if changes.compacted.is_some() {
             self.compactions.pop();
+        }
+        if changes.alarms.is_some() {
+            self.alarms.pop();
         }
     }
 
@@ -161,6 +168,18 @@ impl<'a> Pending<'a> {
         };
         self.leases.entry(id).or_default().push(lease);
         self.current.leases.push(change);
+    }
+
+    /// Raises or clears an alarm; `false` if that changes nothing.
+    pub fn set_alarm(&mut self, alarm: Alarm, raised: bool) -> bool {
+        let before = self.alarms.last().copied().unwrap_or(self.state.alarms);
+        let after = before.with(alarm, raised);
+        if after == before {
+            return false;
+        }
+        self.alarms.push(after);
+        self.current.alarms = Some(after);
+        true
     }
 
     /// Forgets revisions below `revision`.

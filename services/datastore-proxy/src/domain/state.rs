@@ -1,5 +1,6 @@
 //! Everything that is known without reading the log: the index, the leases, the revisions.
 
+use super::alarm::Alarms;
 use super::index::Index;
 use super::lease::{Lease, LeaseChange, Leases};
 use super::version::{Row, Version};
@@ -26,6 +27,8 @@ pub struct Write {
 /// What one request changed: all its writes have one revision.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
+    /// The alarms from now on.
+    pub alarms: Option<Alarms>,
     /// Writes of keys.
     pub writes: Vec<Write>,
     /// Changes of leases.
@@ -37,7 +40,10 @@ pub struct Changes {
 impl Changes {
     /// Whether nothing was changed.
     pub fn is_empty(&self) -> bool {
-        self.writes.is_empty() && self.leases.is_empty() && self.compacted.is_none()
+        self.writes.is_empty()
+            && self.leases.is_empty()
+            && self.compacted.is_none()
+            && self.alarms.is_none()
     }
 
     /// The revision of the writes.
@@ -49,6 +55,8 @@ impl Changes {
 /// The store at its newest revision.
 #[derive(Clone, Debug)]
 pub struct State {
+    /// What is wrong with the store.
+    pub alarms: Alarms,
     /// Keys and their versions.
     pub index: Index,
     /// Leases.
@@ -64,6 +72,7 @@ pub struct State {
 impl Default for State {
     fn default() -> Self {
         Self {
+            alarms: Alarms::default(),
             index: Index::default(),
             leases: Leases::default(),
             revision: FIRST_REVISION,
@@ -101,6 +110,7 @@ impl State {
         for change in &changes.leases {
             self.leases.apply(change);
         }
+        self.alarms = changes.alarms.unwrap_or(self.alarms);
         self.compacted = changes.compacted.unwrap_or(self.compacted);
     }
 }

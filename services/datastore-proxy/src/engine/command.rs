@@ -1,5 +1,6 @@
 //! What the writer is asked.
 
+use crate::domain::alarm::Alarm;
 use crate::domain::authz::Caller;
 use crate::domain::fault::Fault;
 use crate::domain::request::{Op, Txn, TxnAnswer};
@@ -9,6 +10,13 @@ use tokio::sync::oneshot;
 /// Something that only the writer can do.
 #[derive(Clone, Debug)]
 pub enum Request {
+    /// Raise or clear an alarm.
+    Alarm {
+        /// Which.
+        alarm: Alarm,
+        /// Whether it is raised.
+        raised: bool,
+    },
     /// Forget revisions below this one.
     Compact {
         /// Which.
@@ -16,6 +24,8 @@ pub enum Request {
         /// Answer only when the rows are gone.
         physical: bool,
     },
+    /// Give all free space back; answered when that is done.
+    Defragment,
     /// End a lease if its time is over.
     Expire {
         /// Which.

@@ -1,6 +1,7 @@
 //! The running store: one writer, many readers, the watches.
 
 mod cache;
+mod care;
 mod clock;
 mod command;
 pub(crate) mod compaction;
@@ -10,6 +11,7 @@ mod read;
 mod shared;
 pub(crate) mod writer;
 
+pub use care::Checksum;
 pub use clock::Clock;
 pub use command::{Command, Reply, Request};
 pub use shared::Shared;
@@ -36,6 +38,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Engine {
     shared: Arc<Shared>,
     writer: Writer,
+    /// Bytes that the store may hold, 0 for any number.
+    quota: u64,
 }
 
 /// Where the writer is.
@@ -68,7 +72,11 @@ impl Engine {
         };
         writer::start(Arc::clone(&shared), log, queue, drain.guard(), stop)?;
         let writer = Writer::Alone(commands);
-        let engine = Self { shared, writer };
+        let engine = Self {
+            shared,
+            writer,
+            quota: 0,
+        };
         drain.spawn(expiry::run(engine.clone()));
         Ok(engine)
     }
@@ -78,7 +86,21 @@ impl Engine {
         Self {
             shared: Arc::clone(replicas.shared()),
             writer: Writer::Elected(replicas),
+            quota: 0,
         }
+    }
+
+    /// The same store, where these handles may fill it with at most `bytes` (0: with any number).
+    pub fn with_quota(self, bytes: u64) -> Self {
+        Self {
+            quota: bytes,
+            ..self
+        }
+    }
+
+    /// Bytes that the store may hold, 0 for any number.
+    pub fn quota(&self) -> u64 {
+        self.quota
     }
 
     /// What is known without asking the writer.
@@ -130,6 +152,7 @@ impl Engine {
         caller: Caller,
         limit: Duration,
     ) -> Result<Reply, Fault> {
+        self.admit(&request).await?;
         match &self.writer {
             Writer::Alone(commands) => match enqueue(commands, request, caller) {
                 Ok(answer) => wait(answer, limit).await,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A compaction can take rows away between the look into the index and the log, but hardly so often in a row.
-const TRIES: u32 = 6;
+pub(super) const TRIES: u32 = 6;
 /// The first pause before another try, where the compaction was another replica's.
 const PAUSE: Duration = Duration::from_millis(10);
 

@@ -2,7 +2,7 @@
 //! is durable: while one batch is synced the next one gathers, so no request waits for a timer.
 
 use super::command::{Command, Reply, Request};
-use super::compaction::Compaction;
+use super::compaction::{Compaction, Waiter};
 use super::{QUEUE, Shared};
 use crate::domain::evaluate;
 use crate::domain::fault::Fault;
@@ -62,6 +62,7 @@ pub(crate) fn start(
         compaction,
         shrinking: true,
         sweep: (compacted > 0).then_some(0),
+        defragmentation: Vec::new(),
     };
     std::thread::Builder::new()
         .name("writer".into())
@@ -84,6 +85,8 @@ struct Writer {
     shrinking: bool,
     /// Where the look for rows goes on that another process' compaction left over.
     sweep: Option<Row>,
+    /// Who waits until all free space is given back.
+    defragmentation: Vec<(Waiter, Reply)>,
 }
 
 /// A request that was run, and what to tell its client once the batch is durable.
@@ -124,8 +127,26 @@ impl Writer {
                 return end;
             }
             self.compaction.settle();
+            self.defragment();
         }
         End::Closed
+    }
+
+    /// One step of what somebody waits for, also when there is always something to commit.
+    fn defragment(&mut self) {
+        if self.defragmentation.is_empty() || self.log.is_behind() {
+            return;
+        }
+        let outcome = match self.log.shrink_wholly() {
+            Ok(true) => return,
+            Ok(false) => Ok(()),
+            Err(error) => Err(error),
+        };
+        self.measure();
+        for (waiter, reply) in self.defragmentation.drain(..) {
+            // A client that has gone needs no answer.
+            let _ = waiter.send(outcome.clone().map(|()| reply).map_err(Fault::from));
+        }
     }
 
     /// Tells those who still wait that nothing was done for them.
@@ -140,7 +161,11 @@ impl Writer {
     /// What to do next; empty when there is time to tidy up, `None` at the end.
     fn next_batch(&mut self) -> Option<Vec<Command>> {
         let mut batch = Vec::new();
-        if self.compaction.is_active() || self.shrinking || self.sweep.is_some() {
+        let has_work = self.compaction.is_active()
+            || self.shrinking
+            || self.sweep.is_some()
+            || !self.defragmentation.is_empty();
+        if has_work {
             match self.queue.try_recv() {
                 Ok(command) => batch.push(command),
                 Err(TryRecvError::Empty) => return Some(batch),
@@ -278,6 +303,10 @@ impl Writer {
                 return;
             }
         }
+        if let (Request::Defragment, Ok(reply)) = (&command.request, &outcome) {
+            self.defragmentation.push((command.reply, reply.clone()));
+            return;
+        }
         // A client that has gone needs no answer.
         let _ = command.reply.send(outcome);
     }
@@ -293,6 +322,9 @@ impl Writer {
         }
         if let Some(after) = self.sweep {
             self.sweep(after);
+            return Ok(());
+        }
+        if !self.shrinking {
             return Ok(());
         }
         match self.log.shrink() {
@@ -317,7 +349,11 @@ impl Writer {
             .and_then(|()| self.log.remove(&rows))
             .and_then(|()| self.log.commit());
         match removed {
-            Ok(()) => return Ok(()),
+            Ok(()) => {
+                // Before a compaction is answered, since the quota goes by it.
+                self.measure();
+                return Ok(());
+            }
             Err(StoreError::Deposed) => return Err(End::Deposed),
             // Rows that are removed twice are gone as well, but the log is of no more use.
             Err(StoreError::Unknown { .. }) => return Err(End::Differs),
@@ -397,6 +433,8 @@ fn run(pending: &mut Pending<'_>, command: &Command, now: i64) -> Result<(Reply,
                 changes,
             ));
         }
+        Request::Alarm { alarm, raised } => evaluate::alarm(pending, *alarm, *raised),
+        Request::Defragment => Changes::default(),
         Request::Compact { revision, .. } => evaluate::compact(pending, *revision)?,
         Request::Expire { id } => evaluate::expire(pending, *id, now)?,
         Request::Revoke { id } => evaluate::revoke(pending, *id, caller)?,

@@ -2,7 +2,7 @@
 
 use super::Services;
 use crate::domain::authz::{Call, Caller};
-use sextant_identity::{Identity, peer};
+use sextant_identity::peer;
 use tonic::{Request, Status};
 
 impl Services {
@@ -27,11 +27,12 @@ fn identify<T>(request: &Request<T>, trusts_loopback: bool) -> Result<Caller, St
     if trusts_loopback {
         return Ok(Caller::local());
     }
+    // Of a connection whose TLS comes from files.
+    if let Some(caller) = request.extensions().get::<Caller>() {
+        return Ok(caller.clone());
+    }
     match peer::identity(request.extensions()) {
-        Some(Identity::Admin) => Ok(Caller::named("admin")),
-        Some(Identity::Service(name)) => Ok(Caller::named(name.as_str())),
-        // Prefixed, so that no node can take a service's name.
-        Some(Identity::Node(name)) => Ok(Caller::named(&format!("node/{}", name.as_str()))),
+        Some(identity) => Ok(Caller::identified(identity)),
         None => Err(Status::unauthenticated(
             "this connection showed no client certificate of the datastore authority",
         )),

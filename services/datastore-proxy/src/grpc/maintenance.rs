@@ -1,6 +1,7 @@
 //! Health and care of the store.
 
 use super::Services;
+use crate::domain::alarm::Alarm;
 use crate::domain::authz::Call;
 use crate::domain::fault::Fault;
 use sextant_proto::etcd::etcdserverpb as pb;
@@ -9,7 +10,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 /// The etcd whose API is spoken.
-const VERSION: &str = "3.7.0";
+const VERSION: &str = "3.7.3";
+/// What etcd calls the version of its file format.
+pub(super) const STORAGE_VERSION: &str = "3.7.0";
 
 pub(super) struct Maintenance(pub(super) Services);
 
@@ -28,28 +31,31 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         request: Request<pb::StatusRequest>,
     ) -> Result<Response<pb::StatusResponse>, Status> {
         self.0.caller(&request, Call::Status)?;
-        let shared = self.0.engine.shared();
+        let engine = &self.0.engine;
+        let shared = engine.shared();
         let revision = shared.state().revision;
         let size = shared.size();
         let bytes = |size: u64| i64::try_from(size).unwrap_or(i64::MAX);
         let index = revision.unsigned_abs();
         let (raft_term, leader) = self.0.engine.term();
+        let errors = engine.alarms().iter().map(|alarm| {
+            let kind = wire(alarm).as_str_name();
+            format!("memberID:{} alarm:{kind}", shared.member_id)
+        });
         Ok(Response::new(pb::StatusResponse {
             header: Some(self.0.header(revision)),
             version: VERSION.to_owned(),
             db_size: bytes(size.total),
             db_size_in_use: bytes(size.in_use),
+            db_size_quota: bytes(engine.quota()),
             leader,
             raft_index: index,
             raft_applied_index: index,
             raft_term,
-            storage_version: VERSION.to_owned(),
-            errors: if shared.is_full() {
-                vec!["NOSPACE".to_owned()]
-            } else {
-                Vec::new()
-            },
-            ..pb::StatusResponse::default()
+            storage_version: STORAGE_VERSION.to_owned(),
+            errors: errors.collect(),
+            is_learner: false,
+            downgrade_info: Some(pb::DowngradeInfo::default()),
         }))
     }
 
@@ -57,54 +63,75 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         &self,
         request: Request<pb::AlarmRequest>,
     ) -> Result<Response<pb::AlarmResponse>, Status> {
-        let action = AlarmAction::try_from(request.get_ref().action);
-        if action != Ok(AlarmAction::Get) {
-            let why = "alarms are not set or cleared: writes go on as soon as there is space";
-            return self.unsupported(&request, why);
-        }
-        self.0.caller(&request, Call::Status)?;
-        let shared = self.0.engine.shared();
-        let full = pb::AlarmMember {
+        self.0.caller(&request, Call::Care)?;
+        let request = request.into_inner();
+        let engine = &self.0.engine;
+        let before = engine.alarms();
+        let alarm = match request.alarm() {
+            pb::AlarmType::None => None,
+            pb::AlarmType::Nospace => Some(Alarm::NoSpace),
+            pb::AlarmType::Corrupt => Some(Alarm::Corrupt),
+        };
+        let told: Vec<Alarm> = match (request.action(), alarm) {
+            (AlarmAction::Get, wanted) => before
+                .iter()
+                .filter(|alarm| wanted.is_none_or(|wanted| wanted == *alarm))
+                .collect(),
+            (_, None) => Vec::new(),
+            (AlarmAction::Activate, Some(alarm)) => {
+                engine.set_alarm(alarm, true).await?;
+                vec![alarm]
+            }
+            (AlarmAction::Deactivate, Some(alarm)) => {
+                engine.set_alarm(alarm, false).await?;
+                before.iter().filter(|was| *was == alarm).collect()
+            }
+        };
+        let shared = engine.shared();
+        let member = |alarm| pb::AlarmMember {
             member_id: shared.member_id,
-            alarm: pb::AlarmType::Nospace.into(),
+            alarm: wire(alarm).into(),
         };
-        let alarms = if shared.is_full() {
-            vec![full]
-        } else {
-            Vec::new()
-        };
-        let header = Some(self.0.header(shared.state().revision));
-        Ok(Response::new(pb::AlarmResponse { header, alarms }))
+        Ok(Response::new(pb::AlarmResponse {
+            header: Some(self.0.header(shared.state().revision)),
+            alarms: told.into_iter().map(member).collect(),
+        }))
     }
 
     async fn defragment(
         &self,
         request: Request<pb::DefragmentRequest>,
     ) -> Result<Response<pb::DefragmentResponse>, Status> {
-        self.unsupported(
-            &request,
-            "free space goes back by itself after each compaction",
-        )
+        self.0.caller(&request, Call::Care)?;
+        let revision = self.0.engine.defragment().await?;
+        let header = Some(self.0.header(revision));
+        Ok(Response::new(pb::DefragmentResponse { header }))
     }
 
     async fn hash(
         &self,
         request: Request<pb::HashRequest>,
     ) -> Result<Response<pb::HashResponse>, Status> {
-        self.unsupported(
-            &request,
-            "this store has one member: there is no hash to compare with",
-        )
+        self.0.caller(&request, Call::Care)?;
+        let checksum = self.0.engine.checksum_of_all().await?;
+        Ok(Response::new(pb::HashResponse {
+            header: Some(self.0.header(checksum.newest)),
+            hash: checksum.hash,
+        }))
     }
 
     async fn hash_kv(
         &self,
         request: Request<pb::HashKvRequest>,
     ) -> Result<Response<pb::HashKvResponse>, Status> {
-        self.unsupported(
-            &request,
-            "this store has one member: there is no hash to compare with",
-        )
+        self.0.caller(&request, Call::Care)?;
+        let checksum = self.0.engine.checksum(request.get_ref().revision).await?;
+        Ok(Response::new(pb::HashKvResponse {
+            header: Some(self.0.header(checksum.newest)),
+            hash: checksum.hash,
+            compact_revision: checksum.compacted,
+            hash_revision: checksum.revision,
+        }))
     }
 
     type SnapshotStream = ReceiverStream<Result<pb::SnapshotResponse, Status>>;
@@ -113,10 +140,8 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         &self,
         request: Request<pb::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        self.unsupported(
-            &request,
-            "copy the database instead: sqlite3 state.db '.backup copy.db'",
-        )
+        self.0.caller(&request, Call::Care)?;
+        Ok(Response::new(self.0.snapshot().await?))
     }
 
     async fn move_leader(
@@ -137,5 +162,12 @@ impl pb::maintenance_server::Maintenance for Maintenance {
             &request,
             "versions of datastore-proxy are changed by changing its image",
         )
+    }
+}
+
+fn wire(alarm: Alarm) -> pb::AlarmType {
+    match alarm {
+        Alarm::Corrupt => pb::AlarmType::Corrupt,
+        Alarm::NoSpace => pb::AlarmType::Nospace,
     }
 }

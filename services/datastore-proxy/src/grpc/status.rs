@@ -33,6 +33,10 @@ fn code(fault: &Fault) -> Code {
         | Fault::Stopped
         | Fault::Store(_)
         | Fault::Timeout => Code::Unavailable,
+        // etcd gives these no code either.
+        Fault::NobodyElected | Fault::NoLeaderKey | Fault::NotLeader | Fault::SessionExpired => {
+            Code::Unknown
+        }
         Fault::Unsupported(_) => Code::Unimplemented,
     }
 }

@@ -29,7 +29,7 @@ pub fn work(request: &Request) -> Option<Work> {
             revision: *revision,
             physical: *physical,
         }),
-        Request::Expire { .. } => return None,
+        Request::Alarm { .. } | Request::Defragment | Request::Expire { .. } => return None,
         Request::Grant { id, ttl } => Work::Grant(etcd::LeaseGrantRequest { id: *id, ttl: *ttl }),
         Request::Renew { id } => Work::Renew(etcd::LeaseKeepAliveRequest { id: *id }),
         Request::Revoke { id } => Work::Revoke(etcd::LeaseRevokeRequest { id: *id }),

@@ -12,6 +12,7 @@ use crate::domain::range::KeyRange;
 use crate::domain::state::{Changes, State};
 use crate::domain::version::{Row, Version};
 use bytes::Bytes;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use thiserror::Error;
@@ -32,6 +33,9 @@ pub enum StoreError {
     /// Another replica holds the term. Nothing was stored.
     #[error("another replica writes now: nothing was stored")]
     Deposed,
+    /// This backend can't do it, and why.
+    #[error("{0}")]
+    Unsupported(&'static str),
     /// Something else. Nothing was stored.
     #[error("{doing}: {found}")]
     Failed {
@@ -66,6 +70,7 @@ impl From<StoreError> for Fault {
             StoreError::Corrupt { .. } => Self::Corrupt,
             StoreError::Deposed => Self::LeaderChanged,
             StoreError::Unknown { .. } => Self::Timeout,
+            StoreError::Unsupported(why) => Self::Unsupported(why),
             error => Self::Store(error.to_string()),
         }
     }
@@ -114,6 +119,10 @@ pub trait Log: Send {
     fn value(&self, row: Row) -> Result<Option<Bytes>, StoreError>;
     /// Gives a little of the free space back to the file system; `true` while there is more to give.
     fn shrink(&self) -> Result<bool, StoreError>;
+    /// The same without keeping anything for the writes to come.
+    fn shrink_wholly(&self) -> Result<bool, StoreError> {
+        self.shrink()
+    }
     /// Whether work that can wait should: what was written last is still being put in its place.
     fn is_behind(&self) -> bool;
     /// How large the store is; `None` where it is measured elsewhere.
@@ -160,6 +169,13 @@ pub trait Reader: Send + Sync {
         through: i64,
         bytes: usize,
     ) -> Result<Page, StoreError>;
+    /// A copy of the whole store as of one moment, in a file that is gone once it is closed. The writer goes on
+    /// meanwhile.
+    fn copy(&self) -> Result<File, StoreError> {
+        Err(StoreError::Unsupported(
+            "this backend makes no snapshots: use the database's own backup",
+        ))
+    }
 }
 
 /// Reads the keys of a store that was opened without them. Calls block.

@@ -15,6 +15,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod etcdctl;
+mod hash;
 mod normal;
 mod program;
 

@@ -229,6 +229,13 @@ pub fn delete(key: &str) -> pb::DeleteRangeRequest {
     }
 }
 
+pub fn delete_prefix(prefix: &str) -> pb::DeleteRangeRequest {
+    pb::DeleteRangeRequest {
+        range_end: prefix_end(prefix).into(),
+        ..delete(prefix)
+    }
+}
+
 pub fn revision(header: Option<pb::ResponseHeader>) -> i64 {
     header.expect("a header").revision
 }
@@ -238,4 +245,13 @@ pub fn store() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("state.db");
     (folder, path)
+}
+
+/// Waits, on a thread of its own, for a condition that programs must be asked for.
+pub fn until(limit: std::time::Duration, condition: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + limit;
+    while !condition() {
+        assert!(std::time::Instant::now() < deadline, "not within {limit:?}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
 }

@@ -1,6 +1,7 @@
 //! Reading everything but the values into memory: leases and revisions at once, keys when they are asked for.
 
 use super::{StoreError, describe};
+use crate::domain::alarm::Alarms;
 use crate::domain::lease::{Lease, LeaseChange};
 use crate::domain::range::KeyRange;
 use crate::domain::state::{NEVER_COMPACTED, State};
@@ -19,6 +20,7 @@ fn try_load(connection: &Connection) -> rusqlite::Result<Loaded> {
     let mut state = State::default();
     load_leases(connection, &mut state)?;
     state.compacted = meta(connection, "compacted")?.unwrap_or(NEVER_COMPACTED);
+    state.alarms = Alarms::from_bits(meta(connection, "alarms")?.unwrap_or_default());
     if let Some((row, revision)) = last(connection)? {
         state.next_row = row + 1;
         state.revision = revision;

@@ -36,17 +36,16 @@ impl SqliteLog {
 
     fn try_append(&self, changes: &Changes) -> rusqlite::Result<()> {
         for write in &changes.writes {
-            self.insert(write)?;
+            insert(&self.connection, write)?;
         }
         for change in &changes.leases {
             self.change_lease(change)?;
         }
         if let Some(revision) = changes.compacted {
-            self.connection
-                .prepare_cached(
-                    "INSERT OR REPLACE INTO meta (name, value) VALUES ('compacted', ?1)",
-                )?
-                .execute([revision])?;
+            self.set("compacted", revision)?;
+        }
+        if let Some(alarms) = changes.alarms {
+            self.set("alarms", alarms.to_bits())?;
         }
         Ok(())
     }
@@ -66,38 +65,16 @@ impl SqliteLog {
         appended
     }
 
-    fn insert(&self, write: &Write) -> rusqlite::Result<()> {
-        let version = &write.version;
+    fn set(&self, name: &str, value: i64) -> rusqlite::Result<()> {
         self.connection
-            .prepare_cached(
-                "INSERT INTO log (id, revision, key, create_revision, version, lease, value) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            )?
-            .execute((
-                version.row,
-                version.mod_revision,
-                write.key.as_ref(),
-                version.create_revision,
-                version.version,
-                version.lease,
-                write.value.as_ref(),
-            ))?;
+            .prepare_cached("INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)")?
+            .execute((name, value))?;
         Ok(())
     }
 
     fn change_lease(&self, change: &LeaseChange) -> rusqlite::Result<()> {
         match change {
-            LeaseChange::Granted(Lease {
-                id,
-                ttl,
-                deadline,
-                owner,
-            }) => self
-                .connection
-                .prepare_cached(
-                    "INSERT INTO lease (id, ttl, deadline, owner) VALUES (?1, ?2, ?3, ?4)",
-                )?
-                .execute((id, ttl, deadline, owner))?,
+            LeaseChange::Granted(lease) => return grant(&self.connection, lease),
             LeaseChange::Renewed { id, deadline } => self
                 .connection
                 .prepare_cached("UPDATE lease SET deadline = ?2 WHERE id = ?1")?
@@ -120,6 +97,18 @@ impl SqliteLog {
         Ok(())
     }
 
+    /// Gives a little back, as long as more than `keep` pages are free.
+    fn shrink_to(&self, keep: u64) -> Result<bool, StoreError> {
+        let free = self.pragma("freelist_count")?;
+        if free <= keep {
+            return Ok(false);
+        }
+        self.vacuum()
+            .map_err(|error| self.error("shrinking", &error))?;
+        self.checkpoint.committed(&self.connection);
+        Ok(free > keep + u64::from(SHRINK_PAGES))
+    }
+
     fn pragma(&self, name: &str) -> Result<u64, StoreError> {
         self.connection
             .prepare_cached(&format!("PRAGMA {name}"))
@@ -127,6 +116,34 @@ impl SqliteLog {
             .map(i64::cast_unsigned)
             .map_err(|error| self.error("measuring", &error))
     }
+}
+
+/// Adds a write to the log.
+pub(super) fn insert(connection: &Connection, write: &Write) -> rusqlite::Result<()> {
+    let version = &write.version;
+    connection
+        .prepare_cached(
+            "INSERT INTO log (id, revision, key, create_revision, version, lease, value) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute((
+            version.row,
+            version.mod_revision,
+            write.key.as_ref(),
+            version.create_revision,
+            version.version,
+            version.lease,
+            write.value.as_ref(),
+        ))?;
+    Ok(())
+}
+
+/// Adds a lease.
+pub(super) fn grant(connection: &Connection, lease: &Lease) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT INTO lease (id, ttl, deadline, owner) VALUES (?1, ?2, ?3, ?4)")?
+        .execute((lease.id, lease.ttl, lease.deadline, &lease.owner))?;
+    Ok(())
 }
 
 impl Log for SqliteLog {
@@ -203,14 +220,11 @@ impl Log for SqliteLog {
 
     fn shrink(&self) -> Result<bool, StoreError> {
         let keep = SPARE_PAGES.max(self.pragma("page_count")? / 8);
-        let free = self.pragma("freelist_count")?;
-        if free <= keep {
-            return Ok(false);
-        }
-        self.vacuum()
-            .map_err(|error| self.error("shrinking", &error))?;
-        self.checkpoint.committed(&self.connection);
-        Ok(free > keep + u64::from(SHRINK_PAGES))
+        self.shrink_to(keep)
+    }
+
+    fn shrink_wholly(&self) -> Result<bool, StoreError> {
+        self.shrink_to(0)
     }
 
     fn is_behind(&self) -> bool {

@@ -2,12 +2,19 @@
 
 mod check;
 mod checkpoint;
+pub mod contents;
+mod copy;
+pub mod fill;
+pub mod inspect;
 mod load;
 mod log;
 mod reader;
+pub mod rewind;
 mod schema;
 #[cfg(test)]
 mod tests;
+
+pub use copy::copy;
 
 use super::{Keys, Opened, StoreError};
 use crate::domain::range::KeyRange;
@@ -60,6 +67,7 @@ impl Claim {
     /// [`open`](Self::open), with another limit from which on a file is large.
     pub fn open_as(self, large: u64) -> Result<Opened, StoreError> {
         let path = self.path.clone();
+        copy::sweep(&path);
         // SQLite would make it readable for others; its side files take over the mode.
         let size = OpenOptions::new()
             .create(true)
@@ -93,7 +101,8 @@ impl Claim {
     }
 }
 
-fn sibling(path: &Path, suffix: &str) -> PathBuf {
+/// The path with something after its name.
+pub fn sibling(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()

@@ -1,5 +1,6 @@
 //! The reading connections.
 
+use super::copy::copy;
 use super::{StoreError, connect, describe, load};
 use crate::domain::range::KeyRange;
 use crate::domain::state::State;
@@ -7,6 +8,7 @@ use crate::domain::version::{Row, Version};
 use crate::store::{Keys, Logged, Page, Reader};
 use bytes::Bytes;
 use rusqlite::{CachedStatement, Connection, OpenFlags, OptionalExtension};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
 
@@ -97,6 +99,10 @@ impl Reader for Pool {
             let first = first_row(connection, from)?;
             page(connection, range, first, through, bytes)
         })
+    }
+
+    fn copy(&self) -> Result<File, StoreError> {
+        copy(&self.path)
     }
 }
 

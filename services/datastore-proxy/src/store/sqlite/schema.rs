@@ -6,9 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 /// "SXDS": tells our files from others.
-const APPLICATION_ID: i32 = 0x5358_4453;
+pub(super) const APPLICATION_ID: i32 = 0x5358_4453;
 /// Raised by one with each change of the tables.
-const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = 1;
 
 /// How long to wait for somebody else's lock, such as that of a person with `sqlite3`.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);

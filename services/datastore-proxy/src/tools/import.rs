@@ -1,0 +1,137 @@
+//! `import-kine`: K3s's state.db becomes a store.
+
+mod kine;
+
+use super::progress::Progress;
+use super::{check, file, path};
+use crate::domain::lease::{Lease, MIN_TTL};
+use crate::error::Error;
+use crate::store::sqlite::fill::Filler;
+use crate::store::sqlite::{self, Claim, contents};
+use clap::{Arg, value_parser};
+use kine::{Kine, Translation};
+use sextant_kit::cli::Command;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What wrote the leased keys of a K3s cluster, and owns their leases from now on.
+const OWNER: &str = "kube-apiserver";
+
+pub(super) fn command() -> Command {
+    Command {
+        clap: clap::Command::new("import-kine")
+            .about("Makes K3s's state.db (kine on SQLite) the store of --endpoint, which must not exist")
+            .arg(
+                Arg::new("file")
+                    .help("The state.db; K3s must be stopped")
+                    .required(true)
+                    .value_parser(value_parser!(PathBuf)),
+            ),
+        run: |matches, sources| {
+            super::finish(super::store(sources).and_then(|store| {
+                import(&path(matches, "file"), &store)?;
+                Ok(ExitCode::SUCCESS)
+            }))
+        },
+    }
+}
+
+fn import(from: &Path, store: &Path) -> anyhow::Result<()> {
+    let _claim = Claim::new(store)?;
+    for taken in [store.to_owned(), sqlite::sibling(store, "-wal")] {
+        if taken.exists() {
+            return Err(Error::Exists(taken).into());
+        }
+    }
+    let kine = Kine::open(from)?;
+    let part = sqlite::sibling(store, ".part");
+    // What an import that was stopped has left.
+    for suffix in ["", "-wal", "-shm"] {
+        match std::fs::remove_file(sqlite::sibling(&part, suffix)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(file("removing", &part, &error).into());
+            }
+            _ => {}
+        }
+    }
+    make(&kine, from, &part, store).inspect_err(|_| {
+        // Of no use to anybody, and as large as the store.
+        let _ = std::fs::remove_file(&part);
+    })?;
+    println!("imported {} to {}", from.display(), store.display());
+    Ok(())
+}
+
+/// Makes the store in `part`, compares and checks it, and gives it its name.
+fn make(kine: &Kine, from: &Path, part: &Path, store: &Path) -> anyhow::Result<()> {
+    fill(kine, part)?;
+    compare(kine, from, part)?;
+    let report = check::inspect(part)?;
+    check::print(store, &report);
+    if let Some(problem) = report.problems.first() {
+        return Err(Error::Import {
+            path: from.to_owned(),
+            found: problem.found.clone(),
+        }
+        .into());
+    }
+    let kept = File::open(part)
+        .and_then(|file| file.sync_all())
+        .and_then(|()| std::fs::rename(part, store));
+    kept.map_err(|error| file("keeping", store, &error))?;
+    Ok(())
+}
+
+fn fill(kine: &Kine, part: &Path) -> anyhow::Result<()> {
+    let mut filler = Filler::new(part)?;
+    for ttl in kine.lease_seconds()? {
+        // kine numbers leases by their seconds, and counts them from when it starts.
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let now = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+        let (id, ttl) = (ttl, ttl.max(MIN_TTL));
+        let deadline = Lease::deadline(ttl, now);
+        let owner = OWNER.to_owned();
+        filler.lease(&Lease {
+            id,
+            ttl,
+            deadline,
+            owner,
+        })?;
+    }
+    let mut progress = Progress::new("rows imported", kine.rows()?);
+    let mut translation = Translation::default();
+    kine.each(&mut |row| {
+        progress.add(1);
+        match translation.next(row) {
+            Some(write) => filler.add(&write),
+            None => Ok(()),
+        }
+    })?;
+    filler.finish(kine.compacted()?, kine.newest()?)?;
+    Ok(())
+}
+
+/// Whether both hold the same keys with the same values, revisions and leases.
+fn compare(kine: &Kine, from: &Path, part: &Path) -> anyhow::Result<()> {
+    let (wanted, found) = (kine.contents()?, contents::contents(part)?);
+    println!(
+        "digest of {} keys: {}",
+        wanted.len(),
+        contents::digest(&wanted)
+    );
+    if wanted == found {
+        return Ok(());
+    }
+    let differs = |key: &&Vec<u8>| wanted.get(*key) != found.get(*key);
+    let key = wanted.keys().chain(found.keys()).find(differs);
+    let found = key.map_or_else(String::new, |key| format!("key \"{}\"", key.escape_ascii()));
+    Err(Error::Import {
+        path: from.to_owned(),
+        found,
+    }
+    .into())
+}

@@ -1,0 +1,51 @@
+//! What operators run beside `serve`.
+
+mod check;
+mod import;
+mod progress;
+mod snapshot;
+
+use crate::config::{Config, Endpoint};
+use crate::error::Error;
+use clap::ArgMatches;
+use sextant_kit::cli::Command;
+use sextant_kit::config::Sources;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// All of them.
+pub fn commands() -> Vec<Command> {
+    vec![check::command(), import::command(), snapshot::command()]
+}
+
+/// The SQLite file of the configuration: `--endpoint`, or what the file and the environment say.
+fn store(sources: &Sources) -> anyhow::Result<PathBuf> {
+    match sources.load::<Config>()?.endpoint()? {
+        Endpoint::Sqlite(path) => Ok(path),
+        Endpoint::Etcd(_) | Endpoint::Postgres(_) => Err(Error::NotAFile.into()),
+    }
+}
+
+/// A path that clap has made sure of.
+fn path(matches: &ArgMatches, name: &str) -> PathBuf {
+    matches
+        .get_one::<PathBuf>(name)
+        .cloned()
+        .unwrap_or_default()
+}
+
+fn finish(outcome: anyhow::Result<ExitCode>) -> ExitCode {
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+/// A failure to do something with a file.
+fn file(doing: &str, path: &std::path::Path, error: &std::io::Error) -> Error {
+    Error::FileAccess {
+        doing: doing.to_owned(),
+        path: path.to_owned(),
+        found: error.to_string(),
+    }
+}
