@@ -68,7 +68,9 @@ pub fn select(state: &State, query: &Query, count: bool) -> Result<Selection, Fa
             }
         });
     }
-    if count && (found.more || query.count_only) {
+    // What is ordered by value is cut once the values are there, so `more` isn't known yet.
+    let is_cut = found.more || query.target == SortTarget::Value && query.limit > 0;
+    if count && (is_cut || query.count_only) {
         found.count = i64::try_from(state.index.count(&query.range, at)).unwrap_or(i64::MAX);
     }
     Ok(found)

@@ -87,7 +87,7 @@ impl Committed {
     pub fn of(writes: &[Write], mut value: impl FnMut(Row) -> Option<Bytes>) -> Option<Self> {
         let revision = writes.first()?.version.mod_revision;
         let change = |write: &Write| {
-            let previous = write.previous.map(|version| Previous {
+            let previous = before(writes, write).map(|version| Previous {
                 version,
                 value: value(version.row),
             });
@@ -107,5 +107,20 @@ impl Committed {
     /// About how much memory it holds.
     pub fn size(&self) -> usize {
         self.changes.iter().map(Change::size).sum()
+    }
+}
+
+/// What was in force before the revision of `write`, also where the revision wrote the key twice. As in etcd there
+/// is nothing before what creates a key.
+fn before(writes: &[Write], write: &Write) -> Option<Version> {
+    let revision = write.version.mod_revision;
+    if write.version.create_revision == revision {
+        return None;
+    }
+    match write.previous {
+        Some(previous) if previous.mod_revision == revision => {
+            writes.iter().find(|first| first.key == write.key)?.previous
+        }
+        previous => previous,
     }
 }

@@ -89,9 +89,10 @@ impl Past for Log {
         self.from = page.through + 1;
         let state = shared.state();
         let change = |logged: Logged| {
-            let before = state
-                .index
-                .get(&logged.key, logged.version.mod_revision - 1);
+            let revision = logged.version.mod_revision;
+            let before = state.index.get(&logged.key, revision - 1);
+            // As in etcd there is nothing before what creates a key.
+            let before = before.filter(|_| logged.version.create_revision != revision);
             let previous = before.map(|version| Previous {
                 version: *version,
                 value: None,
