@@ -73,11 +73,12 @@ impl pb::cluster_server::Cluster for Cluster {
 
 fn member(member: Member) -> pb::Member {
     let peer = Some(member.peer_address).filter(|address| !address.is_empty());
+    let scheme = member.client_url.split(':').next().unwrap_or_default();
     pb::Member {
         id: member.id,
         name: "datastore-proxy".to_owned(),
         peer_ur_ls: peer
-            .map(|address| format!("https://{address}"))
+            .map(|address| format!("{scheme}://{address}"))
             .into_iter()
             .collect(),
         client_ur_ls: vec![member.client_url],

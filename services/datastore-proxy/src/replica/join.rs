@@ -133,9 +133,11 @@ pub async fn join(
     };
     ready.waiting("loading the index");
     let loaded = until_there("loading", ready, ctx, || database.load()).await?;
+    // Clients divide by it.
+    let size = until_there("measuring", ready, ctx, || database.size()).await?;
     let metrics = Metrics::new(&ctx.metrics);
     let dial = Arc::clone(&peers.dial);
-    Ok(Replicas::start(
-        database, loaded, member, dial, metrics, &ctx.drain,
-    ))
+    let replicas = Replicas::start(database, loaded, member, dial, metrics, &ctx.drain);
+    replicas.shared().set_size(size);
+    Ok(replicas)
 }

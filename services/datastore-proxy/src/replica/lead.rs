@@ -15,8 +15,6 @@ use tokio::sync::{mpsc, oneshot};
 const GRACE: i64 = 5000;
 /// How long the writer may take to end; it waits for the database at most so long.
 const END: Duration = Duration::from_secs(15);
-/// How often the size is measured.
-const MEASURE: Duration = Duration::from_secs(15);
 
 /// Writes until somebody else does, or until the drain.
 pub(super) async fn lead(replicas: &Arc<Replicas>, won: Won) {
@@ -80,7 +78,6 @@ async fn write(replicas: &Arc<Replicas>, won: &Won, log: Box<dyn Log>) {
         }
         () = beat(replicas, &won) => tracing::warn!("another replica writes now"),
         () = expiry::run(Engine::of(Arc::clone(replicas))) => {}
-        () = measure(replicas) => {}
         () = replicas.drain.signaled() => {}
     }
     // Takes its queue away; what waits in it is still answered.
@@ -101,18 +98,6 @@ async fn beat(replicas: &Replicas, won: &Won) {
             Ok(true) => {}
             Ok(false) => return,
             Err(error) => tracing::warn!(%error, "no sign of life; it is tried again"),
-        }
-    }
-}
-
-async fn measure(replicas: &Replicas) {
-    let mut ticks = tokio::time::interval(MEASURE);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        match replicas.database.size().await {
-            Ok(size) => replicas.shared.set_size(size),
-            Err(error) => tracing::debug!(%error, "the size is unknown"),
         }
     }
 }

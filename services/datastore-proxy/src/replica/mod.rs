@@ -33,6 +33,8 @@ use tokio::time::Instant;
 const ELECTION: Duration = Duration::from_secs(6);
 /// How often a replica says that it lives.
 const ANNOUNCE: Duration = Duration::from_secs(3);
+/// How often the size is measured.
+const MEASURE: Duration = Duration::from_secs(15);
 /// Reads that may wait for a confirmation.
 const QUESTIONS: usize = 4096;
 
@@ -93,6 +95,7 @@ impl Replicas {
         });
         drain.spawn(confirm::answer(Arc::clone(&replicas), asked));
         drain.spawn(announce(Arc::clone(&replicas)));
+        drain.spawn(measure(Arc::clone(&replicas)));
         // Not dropped at the drain: what was begun is ended, and the term given back.
         let guard = drain.guard();
         let running = Arc::clone(&replicas);
@@ -208,6 +211,18 @@ async fn announce(replicas: Arc<Replicas>) {
         ticks.tick().await;
         if let Err(error) = replicas.database.announce(&replicas.member).await {
             tracing::debug!(%error, "not announced");
+        }
+    }
+}
+
+async fn measure(replicas: Arc<Replicas>) {
+    let mut ticks = tokio::time::interval(MEASURE);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match replicas.database.size().await {
+            Ok(size) => replicas.shared.set_size(size),
+            Err(error) => tracing::debug!(%error, "the size is unknown"),
         }
     }
 }

@@ -47,6 +47,8 @@ async fn every_replica_sees_at_once_what_another_one_acknowledged() {
     let mut members = Vec::new();
     for clients in &mut clients {
         let status = status(clients).await;
+        // etcdctl divides by it.
+        assert!(status.db_size > 0, "{status:?}");
         leaders.push(status.leader);
         members.push(status.header.unwrap().member_id);
     }
