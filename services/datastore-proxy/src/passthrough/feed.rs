@@ -75,6 +75,7 @@ impl State {
 pub(super) async fn run(backend: Backend) {
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
     let mut last_heard = Instant::now();
+    let mut last_reason = String::new();
     loop {
         let mut heard = None;
         let reason = follow(&backend, &mut heard).await;
@@ -82,7 +83,11 @@ pub(super) async fn run(backend: Backend) {
             last_heard = heard;
             backoff.reset();
         }
-        tracing::warn!(reason, "the feed of etcd ended: opening another one");
+        // An etcd that is away for long is news once.
+        if heard.is_some() || reason != last_reason {
+            tracing::warn!(reason, "the feed of etcd ended: opening another one");
+        }
+        last_reason = reason;
         if last_heard.elapsed() > GRACE {
             backend.feed().lost.send_replace(true);
         }
@@ -106,7 +111,7 @@ async fn follow(backend: &Backend, heard: &mut Option<Instant>) -> String {
     });
     let ((requests, mut answers), member) = match opened.await {
         Ok(opened) => opened,
-        Err(status) => return status.to_string(),
+        Err(status) => return status.message().to_owned(),
     };
     backend.metrics().feed();
     backend.feed().lost.send_replace(false);
@@ -130,7 +135,7 @@ async fn follow(backend: &Backend, heard: &mut Option<Instant>) -> String {
                 let outcome = match answer {
                     Ok(Some(answer)) => follower.hear(answer).await,
                     Ok(None) => Err(format!("{member} ended it")),
-                    Err(status) => Err(format!("{member}: {status}")),
+                    Err(status) => Err(format!("{member}: {}", status.message())),
                 };
                 if let Err(reason) = outcome {
                     return reason;
