@@ -1,8 +1,9 @@
-//! The same random programs for a real etcd and for datastore-proxy: every answer must be the same, byte for
-//! byte, up to the ids of cluster and members.
+//! The same programs for a real etcd and for datastore-proxy, step by step: every answer must be the same, byte
+//! for byte, up to the ids of cluster and members.
 //!
-//! `TEST_ETCD` names the etcd binary; without it the test is skipped. `TEST_SEED` repeats one program,
-//! `TEST_PROGRAMS` runs more of them.
+//! `TEST_ETCD` names the etcd binary; without it the tests are skipped. `TEST_SEED` repeats one random program,
+//! `TEST_PROGRAMS` runs more of them. A program that fails is made small and kept in `kept/`, to be committed with
+//! the fix: it is run each time from then on.
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -15,88 +16,94 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backend;
 mod etcdctl;
 mod hash;
+mod kept;
+mod matrix;
 mod normal;
 mod program;
+mod shrink;
+mod side;
+mod step;
+mod watch_ids;
 
-use normal::{Outcome, outcome};
-use program::{Program, Step};
-use sextant_proto::etcd::etcdserverpb as pb;
-use sextant_proto::etcd::etcdserverpb::watch_request::RequestUnion;
-use sextant_proto::etcd::mvccpb::Event;
-use sextant_testkit::Process;
+use backend::{Backend, Etcd, etcd_binary};
+use normal::Outcome;
+use program::Program;
+use side::{Side, World};
 use std::path::Path;
-use std::time::Duration;
-use support::{Clients, Served, Store};
+use step::Step;
 
 const PROGRAMS: u64 = 20;
 const STEPS: usize = 300;
+/// What is printed of an answer that differs.
+const SHOWN: usize = 4000;
 
-struct Etcd {
-    url: String,
-    _process: Process,
-    _folder: tempfile::TempDir,
+/// Where the two differ.
+#[derive(Debug)]
+struct Difference {
+    /// Everything that was run, up to the step that differs.
+    program: Vec<Step>,
+    what: String,
 }
 
-impl Etcd {
-    async fn start(binary: &Path) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let port = |listener: std::net::TcpListener| listener.local_addr().expect("bound").port();
-        let free = || port(std::net::TcpListener::bind("127.0.0.1:0").expect("a port"));
-        let url = format!("http://127.0.0.1:{}", free());
-        let peer = format!("http://127.0.0.1:{}", free());
-        let data = folder.path().display().to_string();
-        let args = [
-            "--data-dir",
-            &data,
-            "--listen-client-urls",
-            &url,
-            "--advertise-client-urls",
-            &url,
-            "--listen-peer-urls",
-            &peer,
-            "--initial-advertise-peer-urls",
-            &peer,
-            "--initial-cluster",
-            &format!("default={peer}"),
-            "--unsafe-no-fsync",
-        ];
-        let process = Process::spawn(binary, &args, &[]).expect("etcd starts");
-        let channel = tonic::transport::Channel::from_shared(url.clone()).expect("a URL");
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
-        while let Err(error) = channel.connect().await {
-            assert!(
-                tokio::time::Instant::now() < deadline,
-                "{error}: {}",
-                process.output()
-            );
-            tokio::time::sleep(Duration::from_millis(50)).await;
+/// Runs the steps that `next` makes, given the newest revision, on both sides.
+async fn compare(
+    mut theirs: Side,
+    mut ours: Side,
+    mut next: impl FnMut(i64) -> Option<Step>,
+) -> Result<(), Difference> {
+    let mut world = World::new();
+    let mut program = Vec::new();
+    while let Some(step) = next(world.newest) {
+        program.push(step.clone());
+        let expected = theirs.run(&step, world).await;
+        let found = ours.run(&step, world).await;
+        if found != expected || found == Outcome::Hung {
+            let what = format!("{}\n{}", shown(&step), both(&expected, &found));
+            return Err(Difference { program, what });
         }
-        Self {
-            url,
-            _process: process,
-            _folder: folder,
-        }
+        world.note(&step, &expected);
     }
+    let (expected, found) = (theirs.told(world).await, ours.told(world).await);
+    if found != expected {
+        let what = format!("what watches were told\n{}", both(&expected, &found));
+        return Err(Difference { program, what });
+    }
+    Ok(())
+}
+
+fn both(expected: &impl std::fmt::Debug, found: &impl std::fmt::Debug) -> String {
+    format!("etcd: {}\nours: {}", shown(expected), shown(found))
+}
+
+fn shown(value: &impl std::fmt::Debug) -> String {
+    format!("{value:?}").chars().take(SHOWN).collect()
+}
+
+/// [`compare`] on a fresh etcd and a fresh store; `None`: there is no such backend here.
+async fn compare_fresh(
+    etcd: &Path,
+    backend: Backend,
+    next: impl FnMut(i64) -> Option<Step>,
+) -> Option<Result<(), Difference>> {
+    let running = backend.start().await?;
+    let etcd = Etcd::start(etcd).await;
+    let (theirs, ours) = (etcd.clients().await, running.clients().await);
+    let compared = compare(Side::new(theirs), Side::new(ours), next).await;
+    running.stop().await;
+    Some(compared)
+}
+
+async fn replay(etcd: &Path, backend: Backend, program: &[Step]) -> Option<Result<(), Difference>> {
+    let mut steps = program.iter();
+    compare_fresh(etcd, backend, |_| steps.next().cloned()).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sqlite_answers_what_etcd_answers() {
-    compare_all(async || Some(Store::sqlite())).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn postgres_answers_what_etcd_answers() {
-    compare_all(Store::postgres).await;
-}
-
-/// Runs every program on a store of its own.
-async fn compare_all(store: impl AsyncFn() -> Option<Store>) {
-    let Some(binary) = std::env::var_os("TEST_ETCD") else {
-        println!("SKIP TEST_ETCD names no etcd binary");
-        return;
-    };
+async fn random_programs() {
+    let Some(etcd) = etcd_binary() else { return };
     let number = |name| {
         std::env::var(name)
             .ok()
@@ -104,169 +111,81 @@ async fn compare_all(store: impl AsyncFn() -> Option<Store>) {
     };
     let programs = number("TEST_PROGRAMS").unwrap_or(PROGRAMS);
     let seeds = number("TEST_SEED").map_or(0..programs, |seed| seed..seed + 1);
-    for seed in seeds {
-        let Some(store) = store().await else {
-            return;
-        };
-        let etcd = Etcd::start(binary.as_ref()).await;
-        let served = Served::on(&store).await;
-        compare(
-            seed,
-            Clients::connect(&etcd.url).await,
-            served.clients().await,
-        )
-        .await;
-        served.stop().await;
-    }
-}
-
-async fn compare(seed: u64, mut theirs: Clients, mut ours: Clients) {
-    let mut program = Program::new(seed);
-    let their_events = follow(&mut theirs).await;
-    let our_events = follow(&mut ours).await;
-    let mut newest = 1;
-    for number in 0..STEPS {
-        let step = program.next(newest);
-        let expected = run(&mut theirs, step.clone()).await;
-        let found = run(&mut ours, step.clone()).await;
-        assert_eq!(found, expected, "seed {seed}, step {number}: {step:#?}");
-        newest = expected.revision().unwrap_or(newest).max(newest);
-    }
-    let expected = events(their_events, newest).await;
-    let found = events(our_events, newest).await;
-    assert_eq!(found, expected, "seed {seed}: what a watch was told");
-}
-
-async fn run(clients: &mut Clients, step: Step) -> Outcome {
-    match step {
-        Step::Range(request) => outcome(clients.kv.range(request).await, Outcome::Range),
-        Step::Stream(request) => outcome(stream(clients, request).await, Outcome::Range),
-        Step::Put(request) => outcome(clients.kv.put(request).await, Outcome::Put),
-        Step::Delete(request) => outcome(clients.kv.delete_range(request).await, Outcome::Delete),
-        Step::Txn(request) => outcome(clients.kv.txn(request).await, Outcome::Txn),
-        Step::Compact(request) => outcome(clients.kv.compact(request).await, Outcome::Compact),
-        Step::Grant(request) => outcome(clients.lease.lease_grant(request).await, Outcome::Grant),
-        Step::Revoke(request) => {
-            outcome(clients.lease.lease_revoke(request).await, Outcome::Revoke)
-        }
-        Step::TimeToLive(request) => outcome(
-            clients.lease.lease_time_to_live(request).await,
-            Outcome::TimeToLive,
-        ),
-        Step::Watch(request) => outcome(watch_once(clients, request).await, Outcome::Watch),
-    }
-}
-
-/// The pieces of a streamed range put together.
-async fn stream(
-    clients: &mut Clients,
-    request: pb::RangeRequest,
-) -> Result<tonic::Response<pb::RangeResponse>, tonic::Status> {
-    let mut pieces = clients.kv.range_stream(request).await?.into_inner();
-    let mut whole = pb::RangeResponse::default();
-    while let Some(piece) = pieces.message().await? {
-        let piece = piece.range_response.expect("a piece holds a range");
-        whole.kvs.extend(piece.kvs);
-        if let Some(header) = piece.header {
-            assert!(whole.header.is_none(), "two headers");
-            whole.header = Some(header);
-            (whole.count, whole.more) = (piece.count, piece.more);
+    for backend in Backend::ALL {
+        for seed in seeds.clone() {
+            let mut program = Program::new(seed);
+            let mut left = STEPS;
+            let next = |newest| {
+                left = left.checked_sub(1)?;
+                Some(program.next(newest))
+            };
+            match compare_fresh(&etcd, backend, next).await {
+                None => break,
+                Some(Ok(())) => {}
+                Some(Err(difference)) => failed(&etcd, backend, seed, difference).await,
+            }
         }
     }
-    Ok(tonic::Response::new(whole))
 }
 
-/// Everything a watch that starts in the past is told until it has caught up, or is canceled.
-async fn watch_once(
-    clients: &mut Clients,
-    request: pb::WatchCreateRequest,
-) -> Result<tonic::Response<Vec<pb::WatchResponse>>, tonic::Status> {
-    let (sender, requests) = tokio::sync::mpsc::channel(100);
-    let ask = |union| pb::WatchRequest {
-        request_union: Some(union),
-    };
-    sender
-        .send(ask(RequestUnion::CreateRequest(request)))
-        .await
-        .expect("room");
-    let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
-    let mut answers = clients.watch.watch(requests).await?.into_inner();
-    let mut found: Vec<pb::WatchResponse> = Vec::new();
-    loop {
-        let next = tokio::time::timeout(Duration::from_millis(100), answers.message()).await;
-        let Ok(answer) = next else {
-            // Answered only by a stream that has caught up.
-            let progress = RequestUnion::ProgressRequest(pb::WatchProgressRequest {});
-            sender.send(ask(progress)).await.expect("room");
+/// Makes the program small, keeps it, and ends the test.
+async fn failed(etcd: &Path, backend: Backend, seed: u64, difference: Difference) {
+    println!("seed {seed}, {backend:?}: {}", difference.what);
+    let fails =
+        async |program: &[Step]| matches!(replay(etcd, backend, program).await, Some(Err(_)));
+    let shrunk = shrink::shrink(difference.program, fails).await;
+    let path = kept::keep(&format!("seed-{seed}"), &shrunk);
+    let again = replay(etcd, backend, &shrunk).await;
+    panic!(
+        "seed {seed}, {backend:?}: kept as {}; give it a name and commit it. Its {} steps end with: {}",
+        path.display(),
+        shrunk.len(),
+        again
+            .and_then(Result::err)
+            .map_or_else(String::new, |difference| difference.what)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kept_programs() {
+    let Some(etcd) = etcd_binary() else { return };
+    for backend in Backend::ALL {
+        for (name, program) in kept::all() {
+            if let Some(Err(difference)) = replay(&etcd, backend, &program).await {
+                panic!("{name}, {backend:?}: {}", difference.what);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_combination() {
+    let Some(etcd) = etcd_binary() else { return };
+    for backend in Backend::ALL {
+        for program in [
+            matrix::ranges(),
+            matrix::compares(),
+            matrix::leases(),
+            matrix::sizes(),
+        ] {
+            if let Some(Err(difference)) = replay(&etcd, backend, &program).await {
+                panic!("{backend:?}: {}", difference.what);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_of_watches() {
+    let Some(etcd) = etcd_binary() else { return };
+    for backend in Backend::ALL {
+        let Some(running) = backend.start().await else {
             continue;
         };
-        let answer = answer?.expect("an answer");
-        let is_report = answer.watch_id == -1 && !answer.created;
-        let is_last = answer.canceled || is_report;
-        match found.last_mut() {
-            _ if is_report => {}
-            Some(last) if !last.events.is_empty() => last.events.extend(answer.events),
-            _ => found.push(answer),
-        }
-        if is_last {
-            return Ok(tonic::Response::new(found));
-        }
+        let etcd = Etcd::start(&etcd).await;
+        let expected = watch_ids::answers(&mut etcd.clients().await).await;
+        let found = watch_ids::answers(&mut running.clients().await).await;
+        assert_eq!(found, expected, "{backend:?}");
+        running.stop().await;
     }
-}
-
-async fn follow(clients: &mut Clients) -> tonic::Streaming<pb::WatchResponse> {
-    let (sender, requests) = tokio::sync::mpsc::channel(1);
-    let create = pb::WatchCreateRequest {
-        key: vec![0].into(),
-        range_end: vec![0].into(),
-        start_revision: 2,
-        prev_kv: true,
-        ..pb::WatchCreateRequest::default()
-    };
-    let union = Some(RequestUnion::CreateRequest(create));
-    sender
-        .send(pb::WatchRequest {
-            request_union: union,
-        })
-        .await
-        .expect("room");
-    let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
-    let mut answers = clients
-        .watch
-        .watch(requests)
-        .await
-        .expect("a watch")
-        .into_inner();
-    let made = answers
-        .message()
-        .await
-        .expect("a watch")
-        .expect("an answer");
-    assert!(made.created && !made.canceled, "{made:?}");
-    // The sender lives as long as the test, since the client's end must stay open.
-    std::mem::forget(sender);
-    answers
-}
-
-/// Everything that a watch was told up to revision `through`.
-async fn events(mut answers: tonic::Streaming<pb::WatchResponse>, through: i64) -> Vec<Event> {
-    let mut found: Vec<Event> = Vec::new();
-    let reached = |event: &Event| {
-        event
-            .kv
-            .as_ref()
-            .is_some_and(|kv| kv.mod_revision >= through)
-    };
-    while !found.last().is_some_and(reached) && through > 1 {
-        let answer = tokio::time::timeout(Duration::from_secs(10), answers.message()).await;
-        let answer = answer
-            .expect("events in time")
-            .expect("a watch")
-            .expect("more events");
-        assert!(!answer.canceled, "canceled: {answer:?}");
-        found.extend(answer.events);
-    }
-    // What was compacted before it was told has no previous value; which ones is a matter of time.
-    found.iter_mut().for_each(|event| event.prev_kv = None);
-    found
 }

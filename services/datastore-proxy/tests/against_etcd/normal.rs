@@ -1,7 +1,9 @@
 //! Answers without what may differ.
 
+use super::side::World;
 use sextant_proto::etcd::etcdserverpb as pb;
 use sextant_proto::etcd::etcdserverpb::response_op::Response;
+use sextant_proto::etcd::mvccpb::Event;
 use tonic::Status;
 
 /// What came of a step.
@@ -11,17 +13,27 @@ pub enum Outcome {
     Delete(pb::DeleteRangeResponse),
     Failed(tonic::Code, String),
     Grant(pb::LeaseGrantResponse),
+    Hung,
+    KeepAlive(pb::LeaseKeepAliveResponse),
+    Leases(pb::LeaseLeasesResponse),
     Put(pb::PutResponse),
     Range(pb::RangeResponse),
     Revoke(pb::LeaseRevokeResponse),
+    /// Nothing to do.
+    Skipped,
     TimeToLive(pb::LeaseTimeToLiveResponse),
+    Told(Vec<Event>),
     Txn(pb::TxnResponse),
     Watch(Vec<pb::WatchResponse>),
 }
 
-pub fn outcome<T>(result: Result<tonic::Response<T>, Status>, wrap: fn(T) -> Outcome) -> Outcome {
+pub fn outcome<T>(
+    result: Result<tonic::Response<T>, Status>,
+    wrap: fn(T) -> Outcome,
+    world: World,
+) -> Outcome {
     match result {
-        Ok(response) => normal(wrap(response.into_inner())),
+        Ok(response) => normal(wrap(response.into_inner()), world),
         Err(status) => Outcome::Failed(status.code(), status.message().to_owned()),
     }
 }
@@ -36,20 +48,23 @@ impl Outcome {
             Self::Range(response) => &response.header,
             Self::Revoke(response) => &response.header,
             Self::Txn(response) => &response.header,
-            Self::Failed(..) | Self::Grant(_) | Self::TimeToLive(_) | Self::Watch(_) => {
-                return None;
-            }
+            _ => return None,
         };
         header.as_ref().map(|header| header.revision)
     }
 }
 
-fn normal(mut outcome: Outcome) -> Outcome {
+fn normal(mut outcome: Outcome, world: World) -> Outcome {
     match &mut outcome {
         Outcome::Compact(response) => header(&mut response.header),
         Outcome::Delete(response) => header(&mut response.header),
-        Outcome::Failed(..) => {}
+        Outcome::Failed(..) | Outcome::Hung | Outcome::Skipped | Outcome::Told(_) => {}
         Outcome::Grant(response) => header(&mut response.header),
+        Outcome::KeepAlive(response) => header(&mut response.header),
+        Outcome::Leases(response) => {
+            header(&mut response.header);
+            response.leases.sort_by_key(|lease| lease.id);
+        }
         Outcome::Put(response) => header(&mut response.header),
         Outcome::Range(response) => range(response),
         Outcome::Revoke(response) => header(&mut response.header),
@@ -62,7 +77,7 @@ fn normal(mut outcome: Outcome) -> Outcome {
             }
         }
         Outcome::Txn(response) => txn(response),
-        Outcome::Watch(responses) => watch(responses),
+        Outcome::Watch(responses) => watch(responses, world),
     }
     outcome
 }
@@ -96,12 +111,21 @@ fn txn(response: &mut pb::TxnResponse) {
     }
 }
 
-fn watch(responses: &mut [pb::WatchResponse]) {
+fn watch(responses: &mut [pb::WatchResponse], world: World) {
     for response in responses {
         header(&mut response.header);
         // How far a watch that catches up has come is up to the server, and etcd says 0 where it cancels.
         if !response.events.is_empty() || response.compact_revision != 0 {
             response.header = None;
         }
+        // What was before the compaction may be gone or not.
+        let forgotten = |event: &&mut Event| {
+            let revision = event.kv.as_ref().map(|kv| kv.mod_revision);
+            revision.is_some_and(|revision| revision <= world.compacted)
+        };
+        let events = response.events.iter_mut();
+        events
+            .filter(forgotten)
+            .for_each(|event| event.prev_kv = None);
     }
 }

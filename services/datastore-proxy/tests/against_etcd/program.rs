@@ -1,24 +1,12 @@
 //! Random programs over few keys, so that steps meet each other.
 
+use super::step::Step;
+use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sextant_proto::etcd::etcdserverpb as pb;
 use sextant_proto::etcd::etcdserverpb::compare::TargetUnion;
 use sextant_proto::etcd::etcdserverpb::request_op::Request;
-
-#[derive(Clone, Debug)]
-pub enum Step {
-    Compact(pb::CompactionRequest),
-    Delete(pb::DeleteRangeRequest),
-    Grant(pb::LeaseGrantRequest),
-    Put(pb::PutRequest),
-    Range(pb::RangeRequest),
-    Revoke(pb::LeaseRevokeRequest),
-    Stream(pb::RangeRequest),
-    TimeToLive(pb::LeaseTimeToLiveRequest),
-    Txn(pb::TxnRequest),
-    Watch(pb::WatchCreateRequest),
-}
 
 pub struct Program {
     rng: StdRng,
@@ -27,9 +15,16 @@ pub struct Program {
     /// etcd dies of a transaction that deletes a key without an upper bound and puts it again with the value or
     /// lease it had, so a program has either the one or the other.
     unbounded: bool,
+    /// Watches that were opened so far.
+    followed: i64,
 }
 
-const KEYS: [&[u8]; 9] = [
+/// Watches that one program opens at most.
+const FOLLOWED: i64 = 8;
+/// Leases that end by themselves would do so at any moment, so all of them last.
+const TTL: i64 = 600;
+
+const KEYS: [&[u8]; 10] = [
     b"a",
     b"a\0",
     b"ab",
@@ -39,6 +34,7 @@ const KEYS: [&[u8]; 9] = [
     b"\0",
     b"\xff",
     b"\xff\xff",
+    &[b'b'; 2048],
 ];
 const VALUES: [&[u8]; 4] = [b"", b"1", b"22", b"\0\xff"];
 const LEASES: [i64; 3] = [11, 12, 13];
@@ -49,30 +45,43 @@ impl Program {
             rng: StdRng::seed_from_u64(seed),
             newest: 1,
             unbounded: seed.is_multiple_of(2),
+            followed: 0,
         }
     }
 
     pub fn next(&mut self, newest: i64) -> Step {
         self.newest = newest;
-        match self.rng.random_range(0..100) {
-            0..18 => Step::Range(self.range()),
-            18..24 => Step::Stream(self.stream()),
-            24..50 => Step::Put(self.put()),
-            50..58 => Step::Delete(self.delete()),
-            58..88 => Step::Txn(self.txn(2)),
-            88..90 => Step::Compact(self.compaction()),
-            90..93 => Step::Grant(pb::LeaseGrantRequest {
-                ttl: 600,
-                id: self.pick(&LEASES),
-            }),
-            93..95 => Step::Revoke(pb::LeaseRevokeRequest {
-                id: self.pick(&LEASES),
-            }),
-            95..98 => {
-                let id = self.pick(&LEASES);
-                Step::TimeToLive(pb::LeaseTimeToLiveRequest { id, keys: true })
+        match self.rng.random_range(0..1000) {
+            0..180 => Step::Range(self.range()),
+            180..240 => Step::Stream(self.stream()),
+            240..480 => Step::Put(self.put()),
+            480..560 => Step::Delete(self.delete()),
+            560..850 => Step::Txn(self.txn(2)),
+            850..870 => Step::Compact(self.compaction()),
+            870..960 => self.lease(),
+            960..980 if self.followed < FOLLOWED => {
+                self.followed += 1;
+                Step::Follow(self.follow())
+            }
+            980..988 if self.followed > 0 => {
+                let watch_id = self.rng.random_range(0..self.followed);
+                Step::Cancel(pb::WatchCancelRequest { watch_id })
             }
             _ => Step::Watch(self.watch()),
+        }
+    }
+
+    fn lease(&mut self) -> Step {
+        let id = self.pick(&LEASES);
+        match self.rng.random_range(0..9) {
+            0..3 => Step::Grant(pb::LeaseGrantRequest { ttl: TTL, id }),
+            3..5 => Step::Revoke(pb::LeaseRevokeRequest { id }),
+            5 => Step::KeepAlive(pb::LeaseKeepAliveRequest { id }),
+            6 => Step::Leases(pb::LeaseLeasesRequest {}),
+            _ => {
+                let keys = self.chance(80);
+                Step::TimeToLive(pb::LeaseTimeToLiveRequest { id, keys })
+            }
         }
     }
 
@@ -85,21 +94,21 @@ impl Program {
     }
 
     /// Sometimes no key at all, which is refused.
-    fn key(&mut self) -> bytes::Bytes {
+    fn key(&mut self) -> Bytes {
         if self.chance(2) {
-            bytes::Bytes::new()
+            Bytes::new()
         } else {
-            bytes::Bytes::from_static(self.pick(&KEYS))
+            Bytes::from_static(self.pick(&KEYS))
         }
     }
 
-    fn end(&mut self) -> bytes::Bytes {
+    fn end(&mut self) -> Bytes {
         let end: &'static [u8] = match self.rng.random_range(0..10) {
             0..4 => b"",
             4..6 => b"\0",
             _ => self.pick(&KEYS),
         };
-        bytes::Bytes::from_static(end)
+        Bytes::from_static(end)
     }
 
     fn revision(&mut self) -> i64 {
@@ -169,7 +178,7 @@ impl Program {
     fn put(&mut self) -> pb::PutRequest {
         pb::PutRequest {
             key: self.key(),
-            value: bytes::Bytes::from_static(self.pick(&VALUES)),
+            value: Bytes::from_static(self.pick(&VALUES)),
             lease: if self.chance(20) {
                 self.pick(&LEASES)
             } else {
@@ -187,7 +196,7 @@ impl Program {
             range_end: if self.chance(50) {
                 self.end()
             } else {
-                bytes::Bytes::new()
+                Bytes::new()
             },
             prev_kv: self.chance(40),
         }
@@ -212,7 +221,23 @@ impl Program {
                 vec![]
             },
             prev_kv: self.chance(30),
+            fragment: self.chance(10),
             ..pb::WatchCreateRequest::default()
+        }
+    }
+
+    /// Of the present, the past or the future.
+    fn follow(&mut self) -> pb::WatchCreateRequest {
+        let start_revision = match self.rng.random_range(0..4) {
+            0..2 => 0,
+            2 => self.revision().min(self.newest),
+            _ => self.newest + self.rng.random_range(1..5),
+        };
+        pb::WatchCreateRequest {
+            start_revision,
+            fragment: self.chance(20),
+            prev_kv: self.chance(60),
+            ..self.watch()
         }
     }
 
@@ -264,7 +289,7 @@ impl Program {
             2 => (2, TargetUnion::ModRevision(number)),
             3 => (
                 3,
-                TargetUnion::Value(bytes::Bytes::from_static(self.pick(&VALUES))),
+                TargetUnion::Value(Bytes::from_static(self.pick(&VALUES))),
             ),
             _ => (4, TargetUnion::Lease(self.pick(&[0, 11, 12]))),
         };
@@ -274,13 +299,13 @@ impl Program {
             union
         };
         pb::Compare {
-            result: self.rng.random_range(0..4),
+            result: self.rng.random_range(0..5),
             target,
             key: self.key(),
             range_end: if self.chance(30) {
                 self.end()
             } else {
-                bytes::Bytes::new()
+                Bytes::new()
             },
             target_union: Some(union),
         }

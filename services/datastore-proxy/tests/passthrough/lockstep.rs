@@ -5,18 +5,20 @@
 mod normal;
 #[path = "../against_etcd/program.rs"]
 mod program;
+#[allow(dead_code, reason = "watches aren't followed here")]
+#[path = "../against_etcd/side.rs"]
+mod side;
+#[allow(dead_code, reason = "programs are neither shrunk nor kept here")]
+#[path = "../against_etcd/step.rs"]
+mod step;
 
 use crate::etcd::{self, Etcd, plane};
 use crate::revisions::Revisions;
 use crate::support::{Clients, get, revision};
-use normal::{Outcome, outcome};
-use program::{Program, Step};
-use sextant_proto::etcd::etcdserverpb as pb;
-use sextant_proto::etcd::etcdserverpb::watch_request::RequestUnion;
-use std::time::Duration;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Response, Status};
+use normal::Outcome;
+use program::Program;
+use side::{Side, World};
+use step::Step;
 
 const PROGRAMS: u64 = 6;
 const STEPS: usize = 300;
@@ -56,7 +58,7 @@ async fn programs(prefix: &str, every: usize) {
     }
 }
 
-async fn compare(seed: u64, mut theirs: Clients, mut ours: Clients) {
+async fn compare(seed: u64, theirs: Clients, mut ours: Clients) {
     let mut program = Program::new(seed);
     let header = ours
         .kv
@@ -66,13 +68,24 @@ async fn compare(seed: u64, mut theirs: Clients, mut ours: Clients) {
         .into_inner()
         .header;
     let mut revisions = Revisions::new(revision(header));
+    let (mut theirs, mut ours) = (Side::new(theirs), Side::new(ours));
     let (mut newest, mut compacted) = (1, 0);
     for number in 0..STEPS {
         let step = program.next(newest);
-        let mut expected = run(&mut theirs, step.clone()).await;
+        if !is_translated(&step) {
+            continue;
+        }
+        // The numbers of revisions differ, so what both know of them is kept here.
+        let world = World::new();
+        let mut expected = theirs.run(&step, world).await;
+        assert_ne!(
+            expected,
+            Outcome::Hung,
+            "seed {seed}, step {number}: {step:#?}"
+        );
         let mut asked = step.clone();
         ask(&revisions, &mut asked);
-        let mut found = run(&mut ours, asked).await;
+        let mut found = ours.run(&asked, world).await;
         if let (Some(plain), Some(plane)) = (expected.revision(), found.revision())
             && plain > newest
         {
@@ -87,6 +100,14 @@ async fn compare(seed: u64, mut theirs: Clients, mut ours: Clients) {
         forget(compacted, &mut found);
         assert_eq!(found, expected, "seed {seed}, step {number}: {step:#?}");
     }
+}
+
+/// Whether a step is of the present or the past, whose revisions have a number on both sides.
+fn is_translated(step: &Step) -> bool {
+    !matches!(
+        step,
+        Step::Cancel(_) | Step::Follow(_) | Step::KeepAlive(_) | Step::Leases(_)
+    )
 }
 
 /// What was before the compaction may be gone from a watch or not.
@@ -111,8 +132,7 @@ fn ask(revisions: &Revisions, step: &mut Step) {
         Step::Range(request) | Step::Stream(request) => revisions.ask_range(request),
         Step::Txn(request) => revisions.ask_txn(request),
         Step::Watch(request) => revisions.ask_watch(request),
-        Step::Delete(_) | Step::Grant(_) | Step::Put(_) | Step::Revoke(_) | Step::TimeToLive(_) => {
-        }
+        _ => {}
     }
 }
 
@@ -120,7 +140,12 @@ fn answer(revisions: &Revisions, outcome: &mut Outcome) {
     match outcome {
         Outcome::Compact(answer) => revisions.header(&mut answer.header),
         Outcome::Delete(answer) => revisions.delete(answer),
-        Outcome::Failed(..) => {}
+        Outcome::Failed(..)
+        | Outcome::Hung
+        | Outcome::KeepAlive(_)
+        | Outcome::Leases(_)
+        | Outcome::Skipped
+        | Outcome::Told(_) => {}
         Outcome::Grant(answer) => revisions.header(&mut answer.header),
         Outcome::Put(answer) => revisions.put(answer),
         Outcome::Range(answer) => revisions.range(answer),
@@ -130,78 +155,5 @@ fn answer(revisions: &Revisions, outcome: &mut Outcome) {
         Outcome::Watch(answers) => answers
             .iter_mut()
             .for_each(|answer| revisions.watch(answer)),
-    }
-}
-
-async fn run(clients: &mut Clients, step: Step) -> Outcome {
-    let Clients { kv, lease, .. } = clients;
-    match step {
-        Step::Range(request) => outcome(kv.range(request).await, Outcome::Range),
-        Step::Stream(request) => outcome(stream(clients, request).await, Outcome::Range),
-        Step::Put(request) => outcome(kv.put(request).await, Outcome::Put),
-        Step::Delete(request) => outcome(kv.delete_range(request).await, Outcome::Delete),
-        Step::Txn(request) => outcome(kv.txn(request).await, Outcome::Txn),
-        Step::Compact(request) => outcome(kv.compact(request).await, Outcome::Compact),
-        Step::Grant(request) => outcome(lease.lease_grant(request).await, Outcome::Grant),
-        Step::Revoke(request) => outcome(lease.lease_revoke(request).await, Outcome::Revoke),
-        Step::TimeToLive(request) => {
-            outcome(lease.lease_time_to_live(request).await, Outcome::TimeToLive)
-        }
-        Step::Watch(request) => outcome(watch(clients, request).await, Outcome::Watch),
-    }
-}
-
-/// The pieces of a streamed range put together.
-async fn stream(
-    clients: &mut Clients,
-    request: pb::RangeRequest,
-) -> Result<Response<pb::RangeResponse>, Status> {
-    let mut pieces = clients.kv.range_stream(request).await?.into_inner();
-    let mut whole = pb::RangeResponse::default();
-    while let Some(piece) = pieces.message().await? {
-        let piece = piece.range_response.expect("a piece holds a range");
-        whole.kvs.extend(piece.kvs);
-        if let Some(header) = piece.header {
-            assert!(whole.header.is_none(), "two headers");
-            whole.header = Some(header);
-            (whole.count, whole.more) = (piece.count, piece.more);
-        }
-    }
-    Ok(Response::new(whole))
-}
-
-/// Everything a watch that starts in the past is told until it has caught up, or is canceled.
-async fn watch(
-    clients: &mut Clients,
-    request: pb::WatchCreateRequest,
-) -> Result<Response<Vec<pb::WatchResponse>>, Status> {
-    let (sender, requests) = mpsc::channel(100);
-    let ask = |union| pb::WatchRequest {
-        request_union: Some(union),
-    };
-    let create = ask(RequestUnion::CreateRequest(request));
-    sender.send(create).await.expect("room");
-    let answers = clients.watch.watch(ReceiverStream::new(requests)).await?;
-    let mut answers = answers.into_inner();
-    let mut found: Vec<pb::WatchResponse> = Vec::new();
-    loop {
-        let next = tokio::time::timeout(Duration::from_millis(100), answers.message()).await;
-        let Ok(answer) = next else {
-            // Answered only by a stream that has caught up.
-            let progress = RequestUnion::ProgressRequest(pb::WatchProgressRequest {});
-            sender.send(ask(progress)).await.expect("room");
-            continue;
-        };
-        let answer = answer?.expect("an answer");
-        let is_report = answer.watch_id == -1 && !answer.created;
-        let is_last = answer.canceled || is_report;
-        match found.last_mut() {
-            _ if is_report => {}
-            Some(last) if !last.events.is_empty() => last.events.extend(answer.events),
-            _ => found.push(answer),
-        }
-        if is_last {
-            return Ok(Response::new(found));
-        }
     }
 }
