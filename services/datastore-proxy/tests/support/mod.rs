@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test takes what it needs")]
 
 pub mod database;
+pub mod stream;
 
 use database::Postgres;
 use datastore_proxy::app::Bound;
