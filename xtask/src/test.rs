@@ -41,15 +41,15 @@ fn suite(stages: &mut Stages, options: &Options) -> Result<()> {
     })?;
     stages.run("check dependencies", dependencies::check)?;
     let upstream = stages.run("build upstream components", upstream::build_all)?;
-    let etcd = upstream.program("etcd")?;
-    let etcdctl = upstream.program("etcdctl")?;
+    let programs = [
+        ("TEST_ETCD", upstream.program("etcd")?),
+        ("TEST_ETCDCTL", upstream.program("etcdctl")?),
+        ("TEST_KUBE_APISERVER", upstream.program("kube-apiserver")?),
+    ];
     stages.run("unit and component tests", || {
         run_tests(
             &["--workspace", "--exclude", "sextant-integration"],
-            &[
-                ("TEST_ETCD", etcd.as_os_str()),
-                ("TEST_ETCDCTL", etcdctl.as_os_str()),
-            ],
+            &programs.each_ref().map(|(name, path)| (*name, path.as_os_str())),
         )
     })?;
     // The tests have just built the programs that the page is made of.

@@ -1,0 +1,111 @@
+//! kube-apiserver as a process, with certificates made for it.
+
+use kube::config::AuthInfo;
+use sextant_testkit::{Process, eventually};
+use std::path::Path;
+use std::time::Duration;
+
+pub struct ApiServer {
+    folder: tempfile::TempDir,
+    port: u16,
+    certificate: rcgen::Certificate,
+    process: Process,
+}
+
+impl ApiServer {
+    pub fn start(binary: &Path, etcd: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let certificate = write_files(folder.path());
+        let file = |name: &str| folder.path().join(name).display().to_string();
+        let flags = [
+            format!("--etcd-servers={etcd}"),
+            // Often, so that it meets everything else.
+            "--etcd-compaction-interval=10s".to_owned(),
+            format!("--secure-port={port}"),
+            "--bind-address=127.0.0.1".to_owned(),
+            "--endpoint-reconciler-type=none".to_owned(),
+            format!("--tls-cert-file={}", file("tls.crt")),
+            format!("--tls-private-key-file={}", file("tls.key")),
+            format!("--token-auth-file={}", file("tokens.csv")),
+            "--authorization-mode=RBAC".to_owned(),
+            "--disable-admission-plugins=ServiceAccount".to_owned(),
+            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+            format!("--service-account-key-file={}", file("accounts.pub")),
+            format!(
+                "--service-account-signing-key-file={}",
+                file("accounts.key")
+            ),
+            "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
+            "--enable-priority-and-fairness=false".to_owned(),
+        ];
+        let panics = [("KUBE_WATCHCACHE_CONSISTENCY_CHECKER", "true")];
+        let process = Process::spawn(binary, &flags, &panics).unwrap();
+        Self {
+            folder,
+            port,
+            certificate,
+            process,
+        }
+    }
+
+    pub fn client(&self) -> kube::Client {
+        let url = format!("https://127.0.0.1:{}", self.port);
+        let mut config = kube::Config::new(url.parse().unwrap());
+        config.root_cert = Some(vec![self.certificate.der().to_vec()]);
+        config.auth_info = AuthInfo {
+            token_file: Some(self.folder.path().join("token").display().to_string()),
+            ..AuthInfo::default()
+        };
+        kube::Client::try_from(config).unwrap()
+    }
+
+    pub async fn ready(&self) {
+        let client = self.client();
+        eventually(Duration::from_secs(120), "kube-apiserver is ready", || {
+            let (client, said) = (client.clone(), self.output());
+            async move {
+                let request = http::Request::get("/readyz").body(Vec::new()).unwrap();
+                client.request_text(request).await.map_err(|error| {
+                    let last: Vec<&str> = said.lines().rev().take(5).collect();
+                    format!("{error}: {last:#?}")
+                })
+            }
+        })
+        .await;
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.process.is_running()
+    }
+
+    pub fn output(&self) -> String {
+        self.process.output()
+    }
+}
+
+/// Keys, a certificate and a token, for this run alone.
+fn write_files(folder: &Path) -> rcgen::Certificate {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let accounts = rcgen::KeyPair::generate().unwrap();
+    let token = format!("{:032x}", rand::random::<u128>());
+    let files = [
+        ("tls.crt", certificate.pem()),
+        ("tls.key", key.serialize_pem()),
+        ("accounts.key", accounts.serialize_pem()),
+        ("accounts.pub", accounts.public_key_pem()),
+        (
+            "tokens.csv",
+            format!("{token},admin,admin,system:masters\n"),
+        ),
+        ("token", token),
+    ];
+    for (name, text) in files {
+        std::fs::write(folder.join(name), text).unwrap();
+    }
+    certificate
+}
