@@ -49,7 +49,9 @@ fn suite(stages: &mut Stages, options: &Options) -> Result<()> {
     stages.run("unit and component tests", || {
         run_tests(
             &["--workspace", "--exclude", "sextant-integration"],
-            &programs.each_ref().map(|(name, path)| (*name, path.as_os_str())),
+            &programs
+                .each_ref()
+                .map(|(name, path)| (*name, path.as_os_str())),
         )
     })?;
     // The tests have just built the programs that the page is made of.

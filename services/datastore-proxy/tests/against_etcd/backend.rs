@@ -16,7 +16,7 @@ pub fn etcd_binary() -> Option<PathBuf> {
 
 /// A fresh etcd.
 pub struct Etcd {
-    url: String,
+    pub url: String,
     _process: Process,
     _folder: tempfile::TempDir,
 }
