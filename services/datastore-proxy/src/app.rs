@@ -1,5 +1,8 @@
 //! Putting the parts together: open, bind, run.
 
+mod open;
+mod serve;
+
 use crate::config::{Config, Endpoint, TlsFiles};
 use crate::engine::Engine;
 use crate::error::Error;
@@ -8,32 +11,21 @@ use crate::metrics::Metrics;
 use crate::passthrough::{self, Backend};
 use crate::replica::join::{PeerListener, join, until_there};
 use crate::replica::{Replicas, Writer};
+use crate::store::Opened;
 use crate::store::postgres;
-use crate::store::sqlite::Claim;
-use crate::store::{Opened, StoreError};
 use crate::tls::{self, Clients};
 use crate::tools;
-use rustls::ServerConfig;
-use sextant_identity::{Identity, Leaf, Limits, Mesh, ServerTls, ServiceName};
+use serve::Security;
+use sextant_identity::{Identity, Leaf, Mesh, ServerTls, ServiceName};
 use sextant_kit::cli::{Command, Flag};
-use sextant_kit::telemetry::rpc;
 use sextant_kit::{Context, Drain, Service, Task, net};
 use sextant_proto::certauthority::Profile;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio::sync::watch;
-use tokio_stream::Stream;
 use tonic::service::Routes;
-use tonic::transport::Server;
-use tonic::transport::server::{Connected, TcpIncoming};
-
-/// How often a store that another process holds is tried again.
-const RETRY: Duration = Duration::from_millis(500);
 
 /// The service.
 pub struct App;
@@ -101,7 +93,7 @@ impl Peers {
     async fn serve(self, drain: Drain) -> Result<(), Error> {
         let PeerListener { listener, tls, .. } = self.listener;
         match tls {
-            None => plaintext(listener, self.routes, drain).await,
+            None => serve::plaintext(listener, self.routes, drain).await,
             Some(tls) => Ok(sextant_identity::serve_grpc(listener, tls, self.routes, drain).await?),
         }
     }
@@ -147,14 +139,17 @@ impl Bound {
                 let backend = Backend::start(&address, config.etcd.clone(), &ctx, &ready).await?;
                 Opening::Etcd(backend.ok_or(Error::Drained)?)
             }
+            Endpoint::Postgres(_) if config.tls.is_set() => {
+                return Err(Error::TlsFilesOfReplicas.into());
+            }
             Endpoint::Postgres(url) => {
                 let settings = postgres::Settings::new(&url, &config.database)?;
                 return Self::elected(&config, &ctx, settings, ready).await;
             }
             Endpoint::Sqlite(path) => {
-                let claim = claim(path, &ready).await?;
+                let claim = open::claim(path, &ready).await?;
                 ready.waiting("opening the database");
-                Opening::Store(open(claim).await?)
+                Opening::Store(open::open(claim).await?)
             }
         };
         let tls = if config.insecure_loopback || config.tls.is_set() {
@@ -317,7 +312,7 @@ impl Bound {
                 Security::Files(followed, Clients::new(files.clients))
             }
         };
-        let clients = serve_clients(listener, security, serving.routes().await, drain.clone());
+        let clients = serve::clients(listener, security, serving.routes().await, drain.clone());
         let Some(peers) = peers else {
             ready.ready();
             return clients.await;
@@ -325,40 +320,6 @@ impl Bound {
         drain.spawn(tell_readiness(Arc::clone(&peers.replicas), ready));
         tokio::try_join!(clients, peers.serve(drain)).map(drop)
     }
-}
-
-/// What the listener of clients is served with.
-enum Security {
-    Plain,
-    Files(watch::Receiver<Arc<ServerConfig>>, Clients),
-    Mesh(ServerTls),
-}
-
-async fn serve_clients(
-    listener: TcpListener,
-    security: Security,
-    routes: Routes,
-    drain: Drain,
-) -> Result<(), Error> {
-    let tls = match security {
-        Security::Plain => {
-            tracing::warn!(
-                "serving without TLS: whoever has an account on this machine may do everything"
-            );
-            return plaintext(listener, routes, drain).await;
-        }
-        Security::Files(config, clients) => {
-            let incoming = tls::incoming(listener, config, clients, &drain);
-            return serve(incoming, routes, drain).await;
-        }
-        Security::Mesh(tls) => tls,
-    };
-    // Who may do what depends on keys, so it is decided in the handlers.
-    let pass = |_: &str, _: Option<&Identity>| Ok(());
-    let limits = Limits::default();
-    let served =
-        sextant_identity::serve_grpc_with(listener, tls, routes, Arc::new(pass), limits, drain);
-    Ok(served.await?)
 }
 
 /// Ready while somebody writes.
@@ -396,36 +357,6 @@ fn client_url(listener: &TcpListener, is_plain: bool) -> std::io::Result<String>
     Ok(format!("{scheme}://{}", listener.local_addr()?))
 }
 
-async fn plaintext(listener: TcpListener, routes: Routes, drain: Drain) -> Result<(), Error> {
-    // The builder's own setting of this kind is for listeners that it makes itself.
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    serve(incoming, routes, drain).await
-}
-
-async fn serve<C>(
-    incoming: impl Stream<Item = std::io::Result<C>>,
-    routes: Routes,
-    drain: Drain,
-) -> Result<(), Error>
-where
-    C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
-{
-    let app = routes
-        .prepare()
-        .into_axum_router()
-        .layer(axum::middleware::from_fn(rpc::observe));
-    Server::builder()
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(4 << 20)
-        .max_frame_size(64 << 10)
-        // API servers give up many requests at once; that is no attack.
-        .http2_max_pending_accept_reset_streams(Some(1024))
-        .add_routes(Routes::from(app))
-        .serve_with_incoming_shutdown(incoming, drain.signaled())
-        .await
-        .map_err(|error| Error::Serve(error.to_string()))
-}
-
 async fn enroll(config: &Config, ctx: &Context) -> Result<Mesh, Error> {
     let identity = Identity::Service(ServiceName::DatastoreProxy);
     Ok(Mesh::enroll(&config.enroll, identity, ctx).await?)
@@ -434,25 +365,4 @@ async fn enroll(config: &Config, ctx: &Context) -> Result<Mesh, Error> {
 async fn client_tls(mesh: &Mesh, ctx: &Context) -> Result<ServerTls, Error> {
     let leaf = Leaf::obtain(mesh, Profile::DatastoreServer, ctx).await?;
     Ok(mesh.datastore_server_tls(&leaf))
-}
-
-/// Waits for the store's lock, and says so while another process has it.
-async fn claim(path: PathBuf, ready: &Task) -> Result<Claim, StoreError> {
-    loop {
-        match Claim::new(&path) {
-            Err(error @ StoreError::Locked(_)) => ready.waiting(error.to_string()),
-            other => return other,
-        }
-        tokio::time::sleep(RETRY).await;
-    }
-}
-
-async fn open(claim: Claim) -> Result<Opened, StoreError> {
-    let opened = tokio::task::spawn_blocking(move || claim.open()).await;
-    opened.unwrap_or_else(|error| {
-        Err(StoreError::Failed {
-            doing: "opening the store".into(),
-            found: error.to_string(),
-        })
-    })
 }

@@ -143,4 +143,10 @@ pub enum Error {
     /// A thread can't be started.
     #[error("starting a thread: {0}")]
     Thread(std::io::Error),
+    /// A setting would be without effect.
+    #[error(
+        "tls names files, but replicas on PostgreSQL have their certificates from cert-authority, for each other too: \
+         take tls out, or serve with insecure_loopback on this machine alone"
+    )]
+    TlsFilesOfReplicas,
 }

@@ -250,3 +250,20 @@ async fn files_that_are_no_tls_are_named() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn replicas_on_postgresql_refuse_files_that_they_would_not_use() {
+    let (folder, path) = support::store();
+    let tls = files(folder.path());
+    Authority::new().write(&tls);
+    let config = Config {
+        endpoint: "postgres://user@127.0.0.1/database".to_owned(),
+        insecure_loopback: false,
+        tls,
+        ..support::config(&path)
+    };
+    let (ctx, _trigger) = sextant_kit::Context::new();
+    let bound = datastore_proxy::app::Bound::bind(config, ctx).await;
+    let error = bound.err().expect("it is refused").to_string();
+    assert!(error.contains("take tls out"), "{error}");
+}

@@ -1,6 +1,8 @@
 //! The thread that owns the log. It takes what has queued up, runs it as one transaction, and answers when that
 //! is durable: while one batch is synced the next one gathers, so no request waits for a timer.
 
+mod tidy;
+
 use super::command::{Command, Reply, Request};
 use super::compaction::{Compaction, Waiter};
 use super::{QUEUE, Shared};
@@ -15,20 +17,15 @@ use crate::store::{Log, StoreError};
 use bytes::Bytes;
 use sextant_kit::DrainGuard;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::mpsc::{Receiver, error::TryRecvError};
 
 /// Requests in one transaction at most.
 const BATCH: usize = 512;
 /// Bytes of them, roughly: what servers take in one statement is limited, and so is memory.
 const BATCH_BYTES: usize = 8 << 20;
-/// Rows that a compaction removes within the transaction of others, and in one of its own.
+/// Rows that a compaction removes within the transaction of others.
 const ROWS_BESIDE: usize = 64;
-const ROWS_ALONE: usize = 512;
-
-/// How long tidying up waits for the log, and after a failure.
-const PAUSE: Duration = Duration::from_millis(1);
-const RETRY: Duration = Duration::from_millis(100);
 
 /// Why the writer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,23 +127,6 @@ impl Writer {
             self.defragment();
         }
         End::Closed
-    }
-
-    /// One step of what somebody waits for, also when there is always something to commit.
-    fn defragment(&mut self) {
-        if self.defragmentation.is_empty() || self.log.is_behind() {
-            return;
-        }
-        let outcome = match self.log.shrink_wholly() {
-            Ok(true) => return,
-            Ok(false) => Ok(()),
-            Err(error) => Err(error),
-        };
-        self.measure();
-        for (waiter, reply) in self.defragmentation.drain(..) {
-            // A client that has gone needs no answer.
-            let _ = waiter.send(outcome.clone().map(|()| reply).map_err(Fault::from));
-        }
     }
 
     /// Tells those who still wait that nothing was done for them.
@@ -309,84 +289,6 @@ impl Writer {
         }
         // A client that has gone needs no answer.
         let _ = command.reply.send(outcome);
-    }
-
-    /// Uses the time in which nobody asks for anything.
-    fn tidy(&mut self) -> Result<(), End> {
-        if self.log.is_behind() {
-            std::thread::sleep(PAUSE);
-            return Ok(());
-        }
-        if self.compaction.is_active() {
-            return self.remove_some();
-        }
-        if let Some(after) = self.sweep {
-            self.sweep(after);
-            return Ok(());
-        }
-        if !self.shrinking {
-            return Ok(());
-        }
-        match self.log.shrink() {
-            Ok(more) => self.shrinking = more,
-            Err(error) => {
-                self.shrinking = false;
-                self.give_up_tidying("shrinking", &error);
-            }
-        }
-        self.measure();
-        Ok(())
-    }
-
-    fn remove_some(&mut self) -> Result<(), End> {
-        let rows = self.compaction.take(ROWS_ALONE, &self.shared);
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let removed = self
-            .log
-            .begin()
-            .and_then(|()| self.log.remove(&rows))
-            .and_then(|()| self.log.commit());
-        match removed {
-            Ok(()) => {
-                // Before a compaction is answered, since the quota goes by it.
-                self.measure();
-                return Ok(());
-            }
-            Err(StoreError::Deposed) => return Err(End::Deposed),
-            // Rows that are removed twice are gone as well, but the log is of no more use.
-            Err(StoreError::Unknown { .. }) => return Err(End::Differs),
-            Err(error) => self.give_up_tidying("compacting", &error),
-        }
-        self.compaction.put_back(rows);
-        Ok(())
-    }
-
-    /// Finds rows that the index has forgotten and the log has not.
-    fn sweep(&mut self, after: Row) {
-        let compacted = self.shared.state().compacted;
-        match self.log.stale(after, compacted) {
-            Ok(found) => {
-                self.sweep = found.last().map(|(row, _)| *row);
-                let state = self.shared.state();
-                let stale = found
-                    .into_iter()
-                    .filter(|(row, key)| !state.index.holds(key, *row));
-                self.compaction
-                    .put_back(stale.map(|(row, _)| row).collect());
-            }
-            Err(error) => self.give_up_tidying("looking for what a compaction left over", &error),
-        }
-    }
-
-    /// Nothing is lost by it, but it must not be tried again at once.
-    fn give_up_tidying(&self, doing: &str, error: &StoreError) {
-        tracing::warn!(%error, "{doing} failed; it is tried again");
-        if let Err(error) = self.log.rollback() {
-            tracing::warn!(%error, "rolling back failed");
-        }
-        std::thread::sleep(RETRY);
     }
 
     fn measure(&self) {
