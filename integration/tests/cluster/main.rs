@@ -81,6 +81,11 @@ const CASES: &[Case] = &[
     ("nodes::cli_shows_the_cluster", nodes::cli),
     ("nodes::two_supervisors_relay_the_tunnel", nodes::relay),
     (
+        "nodes::two_of_each_upstream_component",
+        nodes::upstream_replicas,
+    ),
+    ("nodes::a_removed_node_joins_anew", nodes::removed),
+    (
         "failure::every_part_comes_back_after_kill",
         failure::kill_each,
     ),

@@ -2,8 +2,15 @@
 
 use anyhow::{Result, bail, ensure};
 use serde_json::Value;
-use sextant_integration::{Cluster, eventually};
-use std::time::Duration;
+use sextant_integration::{Cluster, docker, eventually};
+use std::time::{Duration, Instant};
+
+/// Where replicas are upstream's own affair, or its balancer's.
+const UPSTREAM: [&str; 3] = [
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+];
 
 pub fn cli(cluster: &Cluster) -> Result<()> {
     let status = eventually("all parts ready", Duration::from_secs(60), || {
@@ -70,6 +77,68 @@ pub fn relay(cluster: &Cluster) -> Result<()> {
         || cluster.kubectl(&["exec", "client", "--", "true"]),
     )?;
     Ok(())
+}
+
+/// Two API servers: once one is dead, every request is answered, although the balancer may try its address first.
+pub fn upstream_replicas(cluster: &Cluster) -> Result<()> {
+    let scale = |count: usize| -> Result<()> {
+        let mut arguments = vec!["up", "--detach", "--no-recreate"];
+        let scales = UPSTREAM.map(|component| format!("{component}={count}"));
+        for scale in &scales {
+            arguments.extend(["--scale", scale.as_str()]);
+        }
+        cluster.compose(&arguments)?;
+        eventually("all replicas are healthy", Duration::from_secs(90), || {
+            for component in UPSTREAM {
+                let healthy = healthy(cluster, component)?;
+                ensure!(
+                    healthy == count,
+                    "{component}: {healthy} of {count} are healthy"
+                );
+            }
+            Ok(())
+        })
+    };
+    scale(2)?;
+    let first = cluster.containers("kube-apiserver")?.swap_remove(0);
+    docker(&["kill", &first])?;
+    docker(&["wait", &first])?;
+    let killed = Instant::now();
+    // Longer than the balancer avoids an address after its first failures.
+    while killed.elapsed() < Duration::from_secs(5) {
+        cluster.kubectl(&["get", "nodes", "--request-timeout", "15s"])?;
+    }
+    docker(&["start", &first])?;
+    scale(2)?;
+    scale(1)
+}
+
+/// Regression: a node that was removed while it ran went on with its old certificate and never looked at the token
+/// that the supervisor had put into its volume.
+pub fn removed(cluster: &Cluster) -> Result<()> {
+    let joined = || -> Result<Option<String>> {
+        let list = cluster
+            .sextant(&["node", "list", "--output", "json"])?
+            .ok()?;
+        let list: Value = serde_json::from_str(&list)?;
+        let nodes = list["nodes"].as_array().cloned().unwrap_or_default();
+        let node = nodes
+            .iter()
+            .find(|node| node["name"] == "node-2" && node["ready"] == true);
+        Ok(node.and_then(|node| node["joined"].as_str().map(str::to_owned)))
+    };
+    let before = joined()?;
+    ensure!(before.is_some(), "node-2 isn't ready at the beginning");
+    cluster.sextant(&["node", "remove", "node-2"])?.ok()?;
+    eventually("node-2 joined anew", Duration::from_secs(90), || {
+        let now = joined()?;
+        ensure!(
+            now.is_some() && now > before,
+            "joined: {now:?}, before {before:?}"
+        );
+        Ok(())
+    })?;
+    cluster.wait_ready(2)
 }
 
 /// How many containers of a service Docker calls healthy.

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tracing::{Instrument, Span};
 
 /// Readiness task of the sessions.
@@ -180,6 +180,7 @@ impl Agent {
             trust.subscribe(),
         );
         let vtep_mac = self.state.vtep_mac()?;
+        let removed = Arc::new(Notify::new());
         drain.spawn(follow_addresses(
             config.node_ip,
             config.supervisors.clone(),
@@ -198,6 +199,7 @@ impl Agent {
             readiness: self.ctx.readiness.clone(),
             open: self.open.clone(),
             tunnels: Sessions::tunnel_limit(),
+            removed: removed.clone(),
         };
         tokio::spawn(sessions.run(session, drain.clone()));
         let expires = credentials.subscribe();
@@ -209,6 +211,7 @@ impl Agent {
             last: last.clone(),
             addresses: self.addresses.subscribe(),
             task: identity,
+            removed,
         };
         tokio::spawn(renewal.run(drain.clone()));
         drain.spawn(publish(last.clone(), self.joined.clone()));

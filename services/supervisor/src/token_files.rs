@@ -7,7 +7,7 @@ use crate::store::mirror::State;
 use sextant_identity::Channel;
 use sextant_kit::backoff::Backoff;
 use sextant_proto::tokenservice::join_tokens_client::JoinTokensClient;
-use sextant_proto::tokenservice::{CreateRequest, ListRequest, Scope};
+use sextant_proto::tokenservice::{CreateRequest, ListRequest, RevokeRequest, Scope};
 use std::collections::HashMap;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -95,14 +95,25 @@ impl TokenFiles {
             let path = folder.join("token");
             let content = tokio::fs::read_to_string(&path).await.unwrap_or_default();
             let joined = has_joined(state, node);
-            if !joined && listed.is_none() {
+            if listed.is_none() && !(joined && content.is_empty()) {
                 listed = Some(self.list().await?);
             }
-            let known = token_id(&content)
-                .and_then(|id| listed.as_ref().and_then(|listed| listed.get(id)).copied());
+            // The node may write there too: what it names counts only if it is a token for this very node.
+            let found = token_id(&content).and_then(|id| {
+                let key = (node.clone(), id.to_owned());
+                listed.as_ref()?.get(&key).map(|known| (id, *known))
+            });
+            let known = found.map(|(_, known)| known);
             match decide(joined, content.is_empty(), known, crate::clock::now()) {
                 Action::Keep => {}
-                Action::Clear => write(&path, "").await?,
+                Action::Clear => {
+                    if let Some((id, known)) = found
+                        && known.is_usable()
+                    {
+                        self.revoke(id).await?;
+                    }
+                    write(&path, "").await?;
+                }
                 Action::Write => {
                     write(&path, &format!("{}\n", self.create(node).await?)).await?;
                     tracing::info!(node, "a join token lies in the node's volume");
@@ -112,7 +123,8 @@ impl TokenFiles {
         Ok(())
     }
 
-    async fn list(&self) -> Result<HashMap<String, Known>, Error> {
+    /// All tokens by the node that they are for, and their id.
+    async fn list(&self) -> Result<HashMap<(String, String), Known>, Error> {
         let what = "token-service: listing tokens";
         let mut client = self.tokens.clone();
         let answer = within(what, DEADLINE, async {
@@ -123,15 +135,28 @@ impl TokenFiles {
         })
         .await?;
         let known = answer.into_inner().tokens.into_iter().map(|token| {
-            let most = token.scope.map_or(0, |scope| scope.max_uses);
+            let scope = token.scope.unwrap_or_default();
+            let most = scope.max_uses;
             let known = Known {
                 expires_unix: token.expires_unix,
                 used_up: most != 0 && token.uses >= most,
                 revoked: token.revoked,
             };
-            (token.id, known)
+            ((scope.node_name, token.id), known)
         });
         Ok(known.collect())
+    }
+
+    async fn revoke(&self, id: &str) -> Result<(), Error> {
+        let what = format!("token-service: revoking token {id}");
+        let mut client = self.tokens.clone();
+        let request = RevokeRequest { id: id.to_owned() };
+        within(&what, DEADLINE, async {
+            let revoked = client.revoke(request).await;
+            revoked.map_err(|status| Error::peer(&what, status))
+        })
+        .await?;
+        Ok(())
     }
 
     async fn create(&self, node: &str) -> Result<String, Error> {

@@ -149,7 +149,8 @@ impl Joiner {
         self.keep(&keys, response, addresses, last)
     }
 
-    async fn join(&self, addresses: &[IpAddr]) -> Result<Joined, Error> {
+    /// A join with the token, whatever the node was before.
+    pub async fn join(&self, addresses: &[IpAddr]) -> Result<Joined, Error> {
         let token = self.token()?;
         let hash: CaHash = token.parse()?;
         let supervisors: Vec<&String> = self.supervisors.iter().collect();
@@ -205,7 +206,7 @@ impl Joiner {
         };
         if token.is_empty() {
             return Err(Error::Join(format!(
-                "this node hasn't joined and there is no join token in {}; make one with \
+                "this node isn't a member and there is no join token in {}; make one with \
                  `sextant token create` and put it there",
                 self.token_place()
             )));

@@ -1,6 +1,6 @@
 //! Keeping the certificates fresh.
 
-use super::Joiner;
+use super::{Joined, Joiner};
 use crate::error::Error;
 use crate::store::Last;
 use rand::RngExt;
@@ -11,14 +11,15 @@ use sextant_proto::supervisor::node_session_client::NodeSessionClient;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// The clock may be stepped while we wait, so look at it now and then.
 const LOOK: Duration = Duration::from_secs(60);
 /// Longest time for one renewal.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Renews at half life, at each change of the node's addresses, and by Rejoin once it is too late for that.
+/// Renews at half life, at each change of the node's addresses, and by Rejoin once it is too late for that. A node
+/// that was removed joins anew as soon as it finds a token.
 pub struct Renewal {
     /// For Rejoin.
     pub joiner: Joiner,
@@ -34,6 +35,8 @@ pub struct Renewal {
     pub addresses: watch::Receiver<Vec<IpAddr>>,
     /// Says why the node has no valid certificate.
     pub task: Task,
+    /// Told when a supervisor refuses the node.
+    pub removed: Arc<Notify>,
 }
 
 impl Renewal {
@@ -44,21 +47,25 @@ impl Renewal {
 
     async fn renew_forever(&mut self) {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+        let mut again = backoff.clone();
         let mut fraction = rand::rng().random_range(0.45..0.55);
+        self.task.ready();
         loop {
             let addresses = self.addresses.borrow_and_update().clone();
             let current = self.credentials.borrow().clone();
             let moved = !addresses.is_empty() && self.joiner.state.addresses() != addresses;
             if !moved && let Some(wait) = until(&current, fraction, SystemTime::now()) {
-                self.task.ready();
                 tokio::select! {
-                    () = tokio::time::sleep(wait.min(LOOK)) => {}
+                    // Sessions are tried more often than this: no refusal since then means membership.
+                    () = tokio::time::sleep(wait.min(LOOK)) => self.task.ready(),
                     _ = self.addresses.changed() => {}
+                    () = self.removed.notified() => self.join_anew(&addresses, &mut again).await,
                 }
                 continue;
             }
             match self.renew(&current, &addresses).await {
                 Ok(()) => {
+                    self.task.ready();
                     backoff.reset();
                     fraction = rand::rng().random_range(0.45..0.55);
                 }
@@ -75,14 +82,34 @@ impl Renewal {
         }
     }
 
+    /// The node was removed while it ran. Whoever wants it back leaves a token where the first one was.
+    async fn join_anew(&self, addresses: &[IpAddr], backoff: &mut Backoff) {
+        match self.joiner.join(addresses).await {
+            Ok(joined) => {
+                self.install(joined);
+                self.task.ready();
+                backoff.reset();
+            }
+            Err(error) => {
+                let reason = format!("the node was removed from the cluster: {error}");
+                tracing::warn!(reason, "not a member");
+                self.task.waiting(reason);
+                tokio::time::sleep(backoff.next()).await;
+            }
+        }
+    }
+
+    fn install(&self, joined: Joined) {
+        self.trust.send_replace(Arc::new(joined.trust));
+        self.last.set(joined.config);
+        self.credentials.send_replace(Arc::new(joined.credentials));
+    }
+
     async fn renew(&self, current: &Credentials, addresses: &[IpAddr]) -> Result<(), Error> {
         if current.not_after <= SystemTime::now() {
             let trust = self.trust.borrow().clone();
             let last = (**self.last.follow().borrow()).clone();
-            let joined = self.joiner.rejoin(&trust, last, addresses).await?;
-            self.trust.send_replace(Arc::new(joined.trust));
-            self.last.set(joined.config);
-            self.credentials.send_replace(Arc::new(joined.credentials));
+            self.install(self.joiner.rejoin(&trust, last, addresses).await?);
             return Ok(());
         }
         let keys = self.joiner.state.keys()?;

@@ -13,7 +13,7 @@ use sextant_proto::supervisor::{NodeConfig, Trust};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 /// Open tunnel connections of one node.
@@ -44,6 +44,8 @@ pub struct Sessions {
     pub open: watch::Sender<BTreeSet<String>>,
     /// Bounds the tunnels.
     pub tunnels: Arc<Semaphore>,
+    /// Told when a supervisor refuses the node: it was removed from the cluster.
+    pub removed: Arc<Notify>,
 }
 
 impl Sessions {

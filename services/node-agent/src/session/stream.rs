@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+use tonic::{Code, Streaming};
 use tracing::{Instrument, info_span};
 
 /// Sign of life.
@@ -60,7 +60,7 @@ impl Sessions {
         let opening = client.session(ReceiverStream::new(queue));
         let mut instructions = match tokio::time::timeout(DEADLINE, opening).await {
             Ok(Ok(response)) => response.into_inner(),
-            Ok(Err(status)) => return format!("refused: {}", describe(&status)),
+            Ok(Err(status)) => return format!("refused: {}", self.ended(&status)),
             Err(_) => return format!("no answer within {} s", DEADLINE.as_secs()),
         };
         tracing::info!(supervisor = address, "session open");
@@ -72,6 +72,14 @@ impl Sessions {
             ended = reporting => ended,
             ended = following => ended,
         }
+    }
+
+    /// Why the supervisor ended it. A refusal is a decision about the node, not about this session.
+    fn ended(&self, status: &tonic::Status) -> String {
+        if status.code() == Code::PermissionDenied {
+            self.removed.notify_one();
+        }
+        describe(status)
     }
 
     fn hello(&self, addresses: &[IpAddr]) -> NodeReport {
@@ -134,7 +142,7 @@ impl Sessions {
                     tunnels.detach_all();
                     return "closed by the supervisor".to_owned();
                 }
-                Err(status) => return describe(&status),
+                Err(status) => return self.ended(&status),
             };
             match instruction {
                 Some(Instruction::Config(config)) => self.last.set(config),

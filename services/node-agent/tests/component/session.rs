@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// A node that has joined.
 pub(crate) struct Node {
@@ -21,7 +21,7 @@ pub(crate) struct Node {
     pub(crate) ctx: Context,
     pub(crate) addresses: watch::Sender<Vec<IpAddr>>,
     credentials: watch::Receiver<Arc<sextant_identity::Credentials>>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     _trigger: DrainTrigger,
 }
 
@@ -43,6 +43,7 @@ pub(crate) async fn node(supervisor: &Supervisor) -> Node {
     let (ctx, trigger) = Context::new();
     let last = Last::new(&joiner.state, config).unwrap();
     let addresses = watch::Sender::new(own);
+    let removed = Arc::new(Notify::new());
     let sessions = Sessions {
         mesh: mesh.clone(),
         name: "node-1".into(),
@@ -55,6 +56,7 @@ pub(crate) async fn node(supervisor: &Supervisor) -> Node {
         readiness: ctx.readiness.clone(),
         open: watch::Sender::new(BTreeSet::new()),
         tunnels: Sessions::tunnel_limit(),
+        removed: removed.clone(),
     };
     tokio::spawn(sessions.run(ctx.readiness.task(SESSION), ctx.drain.clone()));
     let renewal = Renewal {
@@ -65,6 +67,7 @@ pub(crate) async fn node(supervisor: &Supervisor) -> Node {
         last: last.clone(),
         addresses: addresses.subscribe(),
         task: ctx.readiness.task("identity"),
+        removed,
     };
     tokio::spawn(renewal.run(ctx.drain.clone()));
     let credentials = credentials.subscribe();
@@ -73,7 +76,7 @@ pub(crate) async fn node(supervisor: &Supervisor) -> Node {
         ctx,
         addresses,
         credentials,
-        _folder: folder,
+        folder,
         _trigger: trigger,
     }
 }
@@ -160,4 +163,36 @@ async fn a_session_that_breaks_is_opened_again() {
         .await
         .unwrap();
     hello(&mut seen).await;
+}
+
+/// Regression: a removed node went on with its session's certificate and never looked at the new token.
+#[tokio::test]
+async fn a_removed_node_joins_anew_once_there_is_a_token() {
+    let (supervisor, mut seen) = Supervisor::start().await;
+    let node = node(&supervisor).await;
+    hello(&mut seen).await;
+    let token = node.folder.path().join("token");
+    std::fs::write(&token, "").unwrap();
+    let removed = tonic::Status::permission_denied("node-1 isn't registered (any more)");
+    supervisor.instruct.send(Err(removed)).await.unwrap();
+    let waiting = || {
+        let waiting = node.ctx.readiness.waiting();
+        waiting
+            .iter()
+            .any(|w| w.name == "identity" && w.reason.contains("was removed from the cluster"))
+    };
+    within("the node says that it was removed", async {
+        while !waiting() {
+            node.ctx.readiness.changed().await;
+        }
+    })
+    .await;
+
+    // The session that is open by now is refused as well, and this time there is a token.
+    hello(&mut seen).await;
+    std::fs::write(&token, supervisor.token()).unwrap();
+    let removed = tonic::Status::permission_denied("node-1 isn't registered (any more)");
+    supervisor.instruct.send(Err(removed)).await.unwrap();
+    within("readiness", node.ctx.readiness.ready()).await;
+    assert_eq!(supervisor.counts(), (2, 0, 0));
 }

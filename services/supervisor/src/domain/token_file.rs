@@ -25,6 +25,13 @@ pub struct Known {
     pub revoked: bool,
 }
 
+impl Known {
+    /// Whether somebody could join with it.
+    pub fn is_usable(self) -> bool {
+        !self.revoked && !self.used_up
+    }
+}
+
 /// The public part of a token, `K10<hash>::<id>:<secret>` or `<id>:<secret>`.
 pub fn token_id(token: &str) -> Option<&str> {
     let rest = token
@@ -48,9 +55,7 @@ pub fn decide(joined: bool, file_empty: bool, known: Option<Known>, now: i64) ->
         };
     }
     match known {
-        Some(token)
-            if !token.revoked && !token.used_up && token.expires_unix - now > TTL_SECONDS / 2 =>
-        {
+        Some(token) if token.is_usable() && token.expires_unix - now > TTL_SECONDS / 2 => {
             Action::Keep
         }
         _ => Action::Write,

@@ -13,5 +13,6 @@ mod join;
 mod nodes;
 mod rig;
 mod sessions;
+mod token_files;
 mod tokens;
 mod tunnel;

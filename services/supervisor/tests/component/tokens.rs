@@ -28,6 +28,12 @@ impl Tokens {
         }
     }
 
+    /// All that were made.
+    pub fn all(&self) -> Vec<Token> {
+        let kept = self.kept.lock().unwrap();
+        kept.values().map(|(token, _)| token.clone()).collect()
+    }
+
     pub fn make(&self, request: CreateRequest) -> CreateResponse {
         let id = format!("t{:09}", self.kept.lock().unwrap().len());
         let now = std::time::SystemTime::now()
