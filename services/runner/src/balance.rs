@@ -179,14 +179,19 @@ async fn accept(listener: TcpListener, limits: Limits, shared: &Shared, open: &T
     }
 }
 
-/// Latency counts for more than packets; a dead peer is noticed within half a minute.
-fn tune(stream: &TcpStream) -> io::Result<()> {
+/// How long a client may be silent on the way: its network may be a poor one.
+const CLIENT_GONE: Duration = Duration::from_secs(30);
+/// How long an upstream may: requests that wait for a machine that vanished without a word fail early and go to another.
+const UPSTREAM_GONE: Duration = Duration::from_secs(9);
+
+/// Latency counts for more than packets; a peer is given up when it acknowledges nothing for as long as `gone`.
+fn tune(stream: &TcpStream, gone: Duration) -> io::Result<()> {
     let socket = socket2::SockRef::from(stream);
     socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_user_timeout(Some(Duration::from_secs(30)))?;
+    socket.set_tcp_user_timeout(Some(gone))?;
     let keepalive = socket2::TcpKeepalive::new()
-        .with_time(Duration::from_secs(15))
-        .with_interval(Duration::from_secs(5))
-        .with_retries(3);
+        .with_time(gone / 3)
+        .with_interval(gone / 9)
+        .with_retries(6);
     socket.set_tcp_keepalive(&keepalive)
 }

@@ -11,7 +11,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Limits, Shared, tune};
+use super::{CLIENT_GONE, Limits, Shared, UPSTREAM_GONE, tune};
 
 /// Bytes held per direction.
 const BUFFER: usize = 16 * 1024;
@@ -25,7 +25,7 @@ pub(super) async fn carry(mut client: TcpStream, shared: &Shared, limits: &Limit
         return;
     };
     let (mut upstream, counted) = found;
-    if let Err(error) = tune(&client) {
+    if let Err(error) = tune(&client, CLIENT_GONE) {
         tracing::debug!(%error, "socket options of the client's connection");
     }
     let copied = copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER).await;
@@ -60,7 +60,7 @@ async fn search<'a>(shared: &'a Shared, limits: &Limits) -> (TcpStream, Counted<
         shared.metrics.open.inc();
         let counted = Counted { address, shared };
         let error = match timeout(limits.connect, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => match tune(&stream) {
+            Ok(Ok(stream)) => match tune(&stream, UPSTREAM_GONE) {
                 Ok(()) => {
                     shared.pool().accepted(address);
                     shared.metrics.connections.inc();
