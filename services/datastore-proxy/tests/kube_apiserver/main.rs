@@ -1,5 +1,5 @@
-//! Two unmodified kube-apiservers on one datastore-proxy, with objects made, changed, listed and deleted through
-//! both: what they cache is what is stored, and neither loses anything that it acknowledged.
+//! Two unmodified kube-apiservers on one datastore-proxy, or on two replicas of it, with objects made, changed, listed
+//! and deleted through both: what they cache is what is stored, and neither loses anything that it acknowledged.
 //!
 //! `TEST_KUBE_APISERVER` names the binary; without it the test is skipped. `TEST_KUBE_OBJECTS` and
 //! `TEST_KUBE_SECONDS` make the run longer: kube-apiserver's own check of its caches, which ends the process at a
@@ -22,7 +22,9 @@ mod load;
 
 use apiserver::ApiServer;
 use load::{Kind, Load};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+use support::{Served, Store};
 
 const OBJECTS: usize = 500;
 const SECONDS: usize = 30;
@@ -36,25 +38,48 @@ fn number(name: &str, default: usize) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn caches_hold_what_is_stored() {
-    let Some(binary) = std::env::var_os("TEST_KUBE_APISERVER") else {
-        println!("SKIP TEST_KUBE_APISERVER names no kube-apiserver");
+    let Some(binary) = binary() else { return };
+    let store = Store::sqlite();
+    let served = Served::on(&store).await;
+    two_servers(&binary, &[&served, &served]).await;
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn caches_hold_what_is_stored_through_two_replicas() {
+    let Some(binary) = binary() else { return };
+    let Some(store) = Store::postgres().await else {
         return;
     };
+    let first = Served::on(&store).await;
+    let second = Served::on(&store).await;
+    two_servers(&binary, &[&first, &second]).await;
+    first.stop().await;
+    second.stop().await;
+}
+
+fn binary() -> Option<PathBuf> {
+    let binary = std::env::var_os("TEST_KUBE_APISERVER").map(PathBuf::from);
+    if binary.is_none() {
+        println!("SKIP TEST_KUBE_APISERVER names no kube-apiserver");
+    }
+    binary
+}
+
+/// Each server has its own replica, or both have the same.
+async fn two_servers(binary: &Path, replicas: &[&Served; 2]) {
     let objects = number("TEST_KUBE_OBJECTS", OBJECTS);
     let seconds = u64::try_from(number("TEST_KUBE_SECONDS", SECONDS)).unwrap();
-    let (_folder, path) = support::store();
-    let served = support::Served::start(&path).await;
-    let etcd = format!("http://{}", served.address);
-    let mut servers = Vec::new();
-    for _ in 0..2 {
-        servers.push(ApiServer::start(binary.as_ref(), &etcd));
-    }
+    let mut servers = replicas.map(|served| {
+        let etcd = format!("http://{}", served.address);
+        ApiServer::start(binary, &etcd)
+    });
     for server in &servers {
         server.ready().await;
     }
     let clients: Vec<_> = servers.iter().map(ApiServer::client).collect();
     let mut load = Load::new(&clients, objects, Duration::from_secs(seconds) / ROUNDS);
-    let mut store = served.clients().await;
+    let mut store = replicas[0].clients().await;
     for round in 0..ROUNDS {
         let known = load.round().await;
         for (kind, known) in Kind::ALL.iter().zip(&known) {
@@ -71,6 +96,4 @@ async fn caches_hold_what_is_stored() {
         println!("{checks:?} checks of its own caches");
         assert!(server.is_running(), "{}", server.output());
     }
-    drop(servers);
-    served.stop().await;
 }
