@@ -9,6 +9,7 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Metrics {
     revision: Gauge,
+    waiting: Gauge,
     batch_size: Histogram,
     commit_seconds: Histogram,
     watchers: Gauge,
@@ -24,6 +25,7 @@ impl Metrics {
     pub fn new(metrics: &sextant_kit::Metrics) -> Self {
         let new = Self {
             revision: Gauge::default(),
+            waiting: Gauge::default(),
             batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 10)),
             commit_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
             watchers: Gauge::default(),
@@ -38,6 +40,11 @@ impl Metrics {
                 registry.register(name, help, gauge.clone());
             };
             gauge("datastore_revision", "Newest revision", &new.revision);
+            gauge(
+                "datastore_waiting_requests",
+                "Requests that wait for the writer, as of its last batch",
+                &new.waiting,
+            );
             gauge("datastore_watchers", "Open watches", &new.watchers);
             gauge(
                 "datastore_slow_watchers",
@@ -76,6 +83,10 @@ impl Metrics {
             );
         });
         new
+    }
+
+    pub(crate) fn waiting(&self, requests: usize) {
+        self.waiting.set(requests.try_into().unwrap_or(i64::MAX));
     }
 
     pub(crate) fn committed(&self, requests: usize, took: Duration) {

@@ -5,6 +5,7 @@ pub mod authz;
 pub mod digest;
 pub mod election;
 pub mod evaluate;
+pub mod fair;
 pub mod fault;
 pub mod index;
 pub mod interval;

@@ -7,6 +7,7 @@ mod command;
 pub(crate) mod compaction;
 pub(crate) mod expiry;
 mod late;
+mod queue;
 mod read;
 mod shared;
 pub(crate) mod writer;
@@ -14,6 +15,7 @@ pub(crate) mod writer;
 pub use care::Checksum;
 pub use clock::Clock;
 pub use command::{Command, Reply, Request};
+pub use queue::{Queue, Sender, queue};
 pub use shared::Shared;
 
 use crate::domain::authz::Caller;
@@ -22,14 +24,12 @@ use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::replica::Replicas;
 use crate::store::Opened;
+use queue::Rejected;
 use sextant_kit::Drain;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
-/// Requests that may wait for the writer.
-pub(crate) const QUEUE: usize = 5000;
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -46,7 +46,7 @@ pub struct Engine {
 #[derive(Clone)]
 enum Writer {
     /// Here, always.
-    Alone(mpsc::Sender<Command>),
+    Alone(Sender),
     /// In one of several replicas.
     Elected(Arc<Replicas>),
 }
@@ -61,7 +61,7 @@ impl Engine {
             reader,
         } = opened;
         let shared = Arc::new(Shared::new(loaded, keys, reader, metrics));
-        let (commands, queue) = mpsc::channel(QUEUE);
+        let (commands, queue) = queue();
         let stop = |end| {
             if end != writer::End::Closed {
                 tracing::error!(
@@ -168,7 +168,7 @@ impl Engine {
 pub(crate) enum Refused {
     /// The writer has ended. Gives the request back.
     Closed(Request),
-    /// Too many wait.
+    /// Too many of this caller wait.
     Full,
 }
 
@@ -177,7 +177,7 @@ pub(crate) type Pending = oneshot::Receiver<Result<Reply, Fault>>;
 
 /// Queues a request for the writer.
 pub(crate) fn enqueue(
-    commands: &mpsc::Sender<Command>,
+    commands: &Sender,
     request: Request,
     caller: Caller,
 ) -> Result<Pending, Refused> {
@@ -189,9 +189,9 @@ pub(crate) fn enqueue(
         span,
         reply,
     };
-    commands.try_send(command).map_err(|error| match error {
-        TrySendError::Full(_) => Refused::Full,
-        TrySendError::Closed(command) => Refused::Closed(command.request),
+    commands.send(command).map_err(|rejected| match rejected {
+        Rejected::Full => Refused::Full,
+        Rejected::Closed(command) => Refused::Closed(command.request),
     })?;
     Ok(answer)
 }

@@ -3,9 +3,10 @@
 
 mod tidy;
 
+use super::Shared;
 use super::command::{Command, Reply, Request};
 use super::compaction::{Compaction, Waiter};
-use super::{QUEUE, Shared};
+use super::queue::{Next, Queue};
 use crate::domain::evaluate;
 use crate::domain::fault::Fault;
 use crate::domain::pending::{Pending, Values};
@@ -18,7 +19,6 @@ use bytes::Bytes;
 use sextant_kit::DrainGuard;
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::sync::mpsc::{Receiver, error::TryRecvError};
 
 /// Requests in one transaction at most.
 const BATCH: usize = 512;
@@ -42,7 +42,7 @@ pub enum End {
 pub(crate) fn start(
     shared: Arc<Shared>,
     log: Box<dyn Log>,
-    queue: Receiver<Command>,
+    queue: Queue,
     guard: DrainGuard,
     ended: impl FnOnce(End) + Send + 'static,
 ) -> Result<(), Error> {
@@ -77,7 +77,7 @@ pub(crate) fn start(
 struct Writer {
     shared: Arc<Shared>,
     log: Box<dyn Log>,
-    queue: Receiver<Command>,
+    queue: Queue,
     compaction: Compaction,
     shrinking: bool,
     /// Where the look for rows goes on that another process' compaction left over.
@@ -132,7 +132,7 @@ impl Writer {
     /// Tells those who still wait that nothing was done for them.
     fn refuse_waiting(&mut self) {
         self.queue.close();
-        while let Ok(command) = self.queue.try_recv() {
+        while let Next::Command(command) = self.queue.next() {
             // A client that has gone needs no answer.
             let _ = command.reply.send(Err(Fault::LeaderChanged));
         }
@@ -146,22 +146,23 @@ impl Writer {
             || self.sweep.is_some()
             || !self.defragmentation.is_empty();
         if has_work {
-            match self.queue.try_recv() {
-                Ok(command) => batch.push(command),
-                Err(TryRecvError::Empty) => return Some(batch),
-                Err(TryRecvError::Disconnected) => return None,
+            match self.queue.next() {
+                Next::Command(command) => batch.push(command),
+                Next::Empty => return Some(batch),
+                Next::End => return None,
             }
         } else {
-            batch.push(self.queue.blocking_recv()?);
+            batch.push(self.queue.wait()?);
         }
         let mut bytes = batch.iter().map(|c| c.request.size()).sum::<usize>();
-        while batch.len() < BATCH.min(QUEUE)
+        while batch.len() < BATCH
             && bytes < BATCH_BYTES
-            && let Ok(command) = self.queue.try_recv()
+            && let Next::Command(command) = self.queue.next()
         {
             bytes += command.request.size();
             batch.push(command);
         }
+        self.shared.metrics.waiting(self.queue.len());
         Some(batch)
     }
 

@@ -59,7 +59,7 @@ impl Replica {
 }
 
 async fn queue(
-    commands: &mpsc::Sender<engine::Command>,
+    commands: &engine::Sender,
     request: Queued,
     caller: Caller,
 ) -> Result<Outcome, Fault> {

@@ -4,12 +4,12 @@ use super::follow;
 use super::{Replicas, Writer};
 use crate::domain::election::BEAT;
 use crate::engine::writer::{self, End};
-use crate::engine::{Engine, QUEUE, expiry};
+use crate::engine::{self, Engine, expiry};
 use crate::store::replicated::Won;
 use crate::store::{Log, StoreError};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 /// What every lease gets at least after somebody took over, in milliseconds: about as long as nobody could renew it.
 const GRACE: i64 = 5000;
@@ -55,7 +55,7 @@ async fn prepare(replicas: &Arc<Replicas>, won: &Won) -> Result<Box<dyn Log>, St
 }
 
 async fn write(replicas: &Arc<Replicas>, won: &Won, log: Box<dyn Log>) {
-    let (commands, queue) = mpsc::channel(QUEUE);
+    let (commands, queue) = engine::queue();
     let (end, mut ended) = oneshot::channel();
     let tell = move |why: End| {
         // Nobody listens when the process ends.

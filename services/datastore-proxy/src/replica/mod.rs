@@ -17,7 +17,7 @@ pub use peer::{Dial, PeerChannel, loopback};
 
 use crate::domain::authz::Caller;
 use crate::domain::fault::Fault;
-use crate::engine::{self, Command, Refused, Reply, Request, Shared};
+use crate::engine::{self, Refused, Reply, Request, Shared};
 use crate::metrics::Metrics;
 use crate::store::Loaded;
 use crate::store::replicated::{Member, Replicated, Won};
@@ -44,7 +44,7 @@ pub enum Writer {
     /// This replica.
     Here {
         /// Its queue.
-        commands: mpsc::Sender<Command>,
+        commands: engine::Sender,
         /// Its term.
         won: Won,
     },
