@@ -79,6 +79,15 @@ impl NodeName {
 }
 
 impl Identity {
+    /// What it is called where there may be few names, as in metrics: all nodes are `node`.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Identity::Admin => "admin",
+            Identity::Node(_) => "node",
+            Identity::Service(name) => name.as_str(),
+        }
+    }
+
     /// The SPIFFE id, e.g. `spiffe://<td>/service/supervisor`.
     pub fn to_uri(&self, trust_domain: &TrustDomain) -> String {
         format!("spiffe://{trust_domain}/{self}")

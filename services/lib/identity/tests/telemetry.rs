@@ -67,7 +67,9 @@ async fn a_call_is_one_trace_with_logs_and_metrics() {
     assert!(line.contains(&format!(r#""trace_id":"{trace}""#)), "{line}");
     assert!(line.contains(r#""service":"traced""#), "{line}");
     let labels = format!(r#"method="{METHOD}",code="Ok""#);
-    for side in ["client", "server"] {
+    // Only servers know who calls.
+    let server = format!(r#"{labels},caller="supervisor""#);
+    for (side, labels) in [("client", &labels), ("server", &server)] {
         let count = format!("sextant_rpc_{side}_duration_seconds_count{{{labels}}} 1");
         assert!(output.contains(&count), "{count}\n{output}");
     }

@@ -7,6 +7,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use sextant_kit::Drain;
+use sextant_kit::telemetry::rpc;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -57,6 +58,7 @@ pub(super) async fn serve(
         extensions.insert(caller.info.clone());
         extensions.insert(told.clone());
         if let Some(identity) = &caller.identity {
+            extensions.insert(rpc::Caller(identity.0.label()));
             extensions.insert(identity.clone());
         }
         request

@@ -22,6 +22,13 @@ use tracing::Instrument;
 #[derive(Clone, Copy, Debug)]
 pub struct UnknownMethod;
 
+/// A request extension: who calls, as a label. There may be few of them, so all nodes are one.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller(pub &'static str);
+
+/// The label of callers without an identity of ours.
+const ANONYMOUS: &str = "anonymous";
+
 /// Observes the calls of a gRPC channel: client span, trace context in the metadata, metrics.
 #[derive(Clone, Debug)]
 pub struct Client<S> {
@@ -59,7 +66,7 @@ where
             rpc.grpc.status_code = tracing::field::Empty,
         );
         propagation::inject(&span, request.headers_mut());
-        let mut observed = Observed::new(&CLIENT, method, span.clone());
+        let mut observed = Observed::new(&CLIENT, method, None, span.clone());
         let call = span.in_scope(|| self.inner.call(request));
         let observe = async move {
             match call.await {
@@ -77,6 +84,8 @@ where
 /// Middleware of servers: server span whose parent is the caller's, metrics. For gRPC and plain HTTP alike.
 pub async fn observe(request: Request, next: Next) -> Response {
     let grpc = is_grpc(request.headers());
+    let caller = request.extensions().get::<Caller>();
+    let caller = caller.map_or(ANONYMOUS, |caller| caller.0);
     let method = if grpc {
         request.uri().path().to_owned()
     } else {
@@ -90,9 +99,10 @@ pub async fn observe(request: Request, next: Next) -> Response {
         rpc.system = if grpc { "grpc" } else { "http" },
         rpc.grpc.status_code = tracing::field::Empty,
         url.path = request.uri().path(),
+        client.identity = caller,
     );
     propagation::extract(request.headers(), &span);
-    let observed = Observed::new(&SERVER, method, span.clone());
+    let observed = Observed::new(&SERVER, method, Some(caller), span.clone());
     let response = next.run(request).instrument(span).await;
     observed.response(response, axum::body::Body::new)
 }

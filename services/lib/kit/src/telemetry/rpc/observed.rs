@@ -5,7 +5,6 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use opentelemetry::KeyValue;
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -35,11 +34,8 @@ pub(crate) fn register(registry: &mut Registry) {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Labels {
-    method: String,
-    code: String,
-}
+/// `method` and `code`; on the server's side also `caller`.
+type Labels = Vec<(&'static str, String)>;
 
 pub(super) struct Side {
     name: &'static str,
@@ -77,18 +73,26 @@ impl Side {
 pub(super) struct Observed {
     side: &'static Side,
     method: String,
+    /// Who calls, where that is known: on the server's side.
+    caller: Option<&'static str>,
     span: Span,
     start: Instant,
     done: bool,
 }
 
 impl Observed {
-    pub(super) fn new(side: &'static LazyLock<Side>, method: String, span: Span) -> Self {
+    pub(super) fn new(
+        side: &'static LazyLock<Side>,
+        method: String,
+        caller: Option<&'static str>,
+        span: Span,
+    ) -> Self {
         let side = LazyLock::force(side);
         side.open.inc();
         Self {
             side,
             method,
+            caller,
             span,
             start: Instant::now(),
             done: false,
@@ -130,18 +134,19 @@ impl Observed {
             return;
         }
         let seconds = self.start.elapsed().as_secs_f64();
-        let (method, code_name) = (self.method.clone(), format!("{code:?}"));
-        self.side.exported.record(
-            seconds,
-            &[
-                KeyValue::new("rpc.method", method.clone()),
-                KeyValue::new("rpc.grpc.status_code", i64::from(code as i32)),
-            ],
-        );
-        let labels = Labels {
-            method,
-            code: code_name,
-        };
+        let mut attributes = vec![
+            KeyValue::new("rpc.method", self.method.clone()),
+            KeyValue::new("rpc.grpc.status_code", i64::from(code as i32)),
+        ];
+        let mut labels = vec![
+            ("method", self.method.clone()),
+            ("code", format!("{code:?}")),
+        ];
+        if let Some(caller) = self.caller {
+            attributes.push(KeyValue::new("client.identity", caller));
+            labels.push(("caller", caller.to_owned()));
+        }
+        self.side.exported.record(seconds, &attributes);
         self.side.duration.get_or_create(&labels).observe(seconds);
         self.side.open.dec();
         self.span.record("rpc.grpc.status_code", code as i32);
@@ -149,8 +154,8 @@ impl Observed {
             self.span.record("otel.status_code", "ERROR");
         }
         let _entered = self.span.enter();
-        let Labels { method, code } = labels;
-        tracing::debug!(side = self.side.name, method, code, seconds, "call ended");
+        let (side, method, caller) = (self.side.name, self.method.as_str(), self.caller);
+        tracing::debug!(side, method, caller, ?code, seconds, "call ended");
     }
 }
 
