@@ -35,10 +35,10 @@ CMD ["serve"]
 
 FROM service AS datastore-proxy
 LABEL org.opencontainers.image.title="datastore-proxy" \
-      org.opencontainers.image.description="The etcd v3 API over SQLite"
+      org.opencontainers.image.description="The etcd v3 API over SQLite, PostgreSQL or an etcd"
 COPY --chown=65532:65532 datastore-proxy/skeleton/ /
 COPY datastore-proxy/files/ /
-EXPOSE 2379 9090
+EXPOSE 2379 2380 9090
 ENTRYPOINT ["/usr/local/bin/datastore-proxy"]
 CMD ["serve"]
 

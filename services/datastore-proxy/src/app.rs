@@ -11,6 +11,7 @@ use crate::metrics::Metrics;
 use crate::passthrough::{self, Backend};
 use crate::replica::join::{PeerListener, join, until_there};
 use crate::replica::{Replicas, Writer};
+use crate::slow::SlowLog;
 use crate::store::Opened;
 use crate::store::postgres;
 use crate::tls::{self, Clients};
@@ -179,6 +180,7 @@ impl Bound {
         let serving = passthrough::Serving {
             backend,
             progress: progress(config),
+            slow: slow_log(config, ctx),
             drain: ctx.drain.clone(),
             trusts_loopback: is_plain,
             client_url: client_url(&listener, is_plain)?,
@@ -268,6 +270,7 @@ impl Bound {
         let services = Services {
             engine,
             progress: progress(config),
+            slow: slow_log(config, ctx),
             drain: ctx.drain.clone(),
             snapshots: Arc::new(Semaphore::new(1)),
             trusts_loopback: is_plain,
@@ -344,6 +347,10 @@ enum Opening {
 
 fn progress(config: &Config) -> Duration {
     Duration::from_secs(config.watch_progress_seconds.max(1))
+}
+
+fn slow_log(config: &Config, ctx: &Context) -> SlowLog {
+    SlowLog::new(Duration::from_millis(config.slow_request_ms), &ctx.metrics)
 }
 
 /// The TLS files, where they are what is served with.

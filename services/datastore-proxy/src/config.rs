@@ -37,6 +37,8 @@ pub struct Config {
     /// How much the store may hold, in bytes, before it takes nothing new and raises the alarm NOSPACE; 0 for no limit
     /// but the disk's.
     pub quota_bytes: u64,
+    /// Requests for keys that take longer, in milliseconds, are logged; 0 logs none.
+    pub slow_request_ms: u64,
     /// How often a watch that asked for it hears how far the store is, in seconds.
     pub watch_progress_seconds: u64,
 }
@@ -122,6 +124,8 @@ impl Default for Config {
             insecure_loopback: false,
             tls: TlsFiles::default(),
             quota_bytes: 0,
+            // etcd's.
+            slow_request_ms: 300,
             watch_progress_seconds: 5,
         }
     }

@@ -9,6 +9,7 @@ pub mod grpc;
 pub mod metrics;
 pub mod passthrough;
 pub mod replica;
+pub mod slow;
 pub mod store;
 pub mod tls;
 pub mod tools;

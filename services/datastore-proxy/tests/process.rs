@@ -37,11 +37,12 @@ fn spawn(path: &Path, port: u16) -> Process {
         &endpoint,
         "--listen",
         &listen,
+        "--set",
+        &admin,
+        // Nothing of a megabyte is written in a millisecond.
+        "--set",
+        "slow_request_ms=1",
     ];
-    let args = args
-        .into_iter()
-        .chain(["--set", &admin])
-        .collect::<Vec<_>>();
     Process::spawn(Path::new(env!("CARGO_BIN_EXE_datastore-proxy")), &args, &[]).unwrap()
 }
 
@@ -84,6 +85,36 @@ async fn write(mut clients: Clients, writer: usize, next: Arc<AtomicI64>, acked:
             Err(_) => return,
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_request_is_told_with_its_caller_and_its_keys() {
+    let (_folder, path) = support::store();
+    let (process, mut clients) = start(&path).await;
+    let large = "v".repeat(1 << 20);
+    clients
+        .put("/registry/configmaps/default/large", &large)
+        .await;
+    eventually(
+        Duration::from_secs(10),
+        "the request is in the log",
+        || async {
+            let output = process.output();
+            let told = output.lines().any(|line| {
+                [
+                    "slow request",
+                    r#""method":"Put""#,
+                    r#""caller":"local""#,
+                    "configmaps/default/large",
+                ]
+                .iter()
+                .all(|part| line.contains(part))
+            });
+            assert!(!output.contains("vvvv"), "the log shows values");
+            if told { Ok(()) } else { Err(output) }
+        },
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

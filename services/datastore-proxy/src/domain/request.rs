@@ -201,6 +201,16 @@ impl Txn {
         }
     }
 
+    /// What its first step touches.
+    pub fn first_keys(&self) -> Option<KeyRange> {
+        match self.success.iter().chain(&self.failure).next()? {
+            Op::Delete(delete) => Some(delete.range.clone()),
+            Op::Put(put) => Some(KeyRange::key(put.key.clone())),
+            Op::Range(query) => Some(query.range.clone()),
+            Op::Txn(txn) => txn.first_keys(),
+        }
+    }
+
     /// Whether no step can write. As in etcd a nested transaction counts as writing.
     pub fn is_read_only(&self) -> bool {
         self.success

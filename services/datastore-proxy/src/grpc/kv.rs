@@ -4,6 +4,7 @@ use super::pieces::{self, Ranges};
 use super::{MAX_REQUEST, Services, convert};
 use crate::domain::authz::Call;
 use crate::domain::fault::Fault;
+use crate::domain::range::KeyRange;
 use crate::domain::request::{Answer, Op, Query, RangeAnswer, Txn, TxnAnswer};
 use crate::engine::{Reply, Request as Work};
 use prost::Message;
@@ -111,6 +112,10 @@ impl pb::kv_server::Kv for Kv {
         let serializable = request.serializable;
         let mut query = convert::query(request)?;
         query.range = caller.clip(&query.range)?;
+        let _timed = self
+            .0
+            .slow
+            .time("Range", &caller, Some(query.range.clone()));
         if !serializable {
             self.0.engine.confirm().await?;
         }
@@ -146,7 +151,10 @@ impl pb::kv_server::Kv for Kv {
         let caller = self.0.caller(&request, Call::Keys)?;
         let request = request.into_inner();
         check_size(&request)?;
-        let txn = Txn::of(Op::Put(convert::put(request)?));
+        let put = convert::put(request)?;
+        let keys = KeyRange::key(put.key.clone());
+        let _timed = self.0.slow.time("Put", &caller, Some(keys));
+        let txn = Txn::of(Op::Put(put));
         let answer = self.run(txn, caller).await?;
         let header = Some(self.0.header(answer.revision));
         match answer.answers.into_iter().next() {
@@ -164,7 +172,10 @@ impl pb::kv_server::Kv for Kv {
         let caller = self.0.caller(&request, Call::Keys)?;
         let request = request.into_inner();
         check_size(&request)?;
-        let txn = Txn::of(Op::Delete(convert::delete(request)?));
+        let delete = convert::delete(request)?;
+        let keys = Some(delete.range.clone());
+        let _timed = self.0.slow.time("DeleteRange", &caller, keys);
+        let txn = Txn::of(Op::Delete(delete));
         let answer = self.run(txn, caller).await?;
         let header = Some(self.0.header(answer.revision));
         match answer.answers.into_iter().next() {
@@ -186,7 +197,9 @@ impl pb::kv_server::Kv for Kv {
         let caller = self.0.caller(&request, Call::Keys)?;
         let request = request.into_inner();
         check_size(&request)?;
-        let answer = self.run(convert::txn(request)?, caller).await?;
+        let txn = convert::txn(request)?;
+        let _timed = self.0.slow.time("Txn", &caller, txn.first_keys());
+        let answer = self.run(txn, caller).await?;
         Ok(Response::new(convert::txn_response(answer, &|revision| {
             self.0.header(revision)
         })))

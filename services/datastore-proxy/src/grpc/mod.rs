@@ -18,6 +18,7 @@ pub(crate) mod watch;
 pub use replica::replica_routes;
 
 use crate::engine::Engine;
+use crate::slow::SlowLog;
 use axum::body::Body;
 use axum::http;
 use axum::routing::any;
@@ -51,6 +52,8 @@ pub struct Services {
     pub drain: Drain,
     /// Whether a connection without a certificate is the local user.
     pub trusts_loopback: bool,
+    /// Tells of slow requests.
+    pub slow: SlowLog,
     /// Turns of making a snapshot.
     pub snapshots: Arc<Semaphore>,
     /// Where clients reach this, for MemberList.

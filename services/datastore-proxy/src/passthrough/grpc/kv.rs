@@ -57,6 +57,10 @@ impl pb::kv_server::Kv for Kv {
         let request = request.into_inner();
         let serializable = request.serializable;
         let query = query(&caller, request)?;
+        let _timed = self
+            .0
+            .slow
+            .time("Range", &caller, Some(query.range.clone()));
         let request = pb::RangeRequest {
             serializable,
             ..self.rewrite(&query)?
@@ -108,7 +112,9 @@ impl pb::kv_server::Kv for Kv {
         let request = request.into_inner();
         check_size(&request)?;
         let put = convert::put(request)?;
-        caller.clip(&KeyRange::key(put.key.clone()))?;
+        let keys = KeyRange::key(put.key.clone());
+        caller.clip(&keys)?;
+        let _timed = self.0.slow.time("Put", &caller, Some(keys));
         let backend = &self.0.backend;
         let leases = put.lease.filter(|lease| *lease != 0).into_iter().collect();
         let foreign = backend.foreign(leases, &caller).await?;
@@ -131,6 +137,8 @@ impl pb::kv_server::Kv for Kv {
         check_size(&request)?;
         let mut delete = convert::delete(request)?;
         delete.range = caller.clip(&delete.range)?;
+        let keys = Some(delete.range.clone());
+        let _timed = self.0.slow.time("DeleteRange", &caller, keys);
         let backend = &self.0.backend;
         let request = backend.rewrite(&NONE).delete(&delete);
         let call = |channel| {
@@ -151,6 +159,7 @@ impl pb::kv_server::Kv for Kv {
         check_size(&request)?;
         let mut txn = convert::txn(request)?;
         caller.clip_txn(&mut txn)?;
+        let _timed = self.0.slow.time("Txn", &caller, txn.first_keys());
         let backend = &self.0.backend;
         let foreign = backend.foreign(request::leases(&txn), &caller).await?;
         let request = backend.rewrite(&foreign).txn(txn);

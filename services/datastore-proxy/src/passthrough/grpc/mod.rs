@@ -11,6 +11,7 @@ use crate::domain::authz::{Call, Caller};
 use crate::grpc::MAX_MESSAGE;
 use crate::grpc::caller;
 use crate::grpc::watch::Watches;
+use crate::slow::SlowLog;
 use sextant_kit::Drain;
 use sextant_proto::etcd::etcdserverpb::cluster_server::ClusterServer;
 use sextant_proto::etcd::etcdserverpb::kv_server::KvServer;
@@ -28,6 +29,8 @@ pub struct Serving {
     pub backend: Backend,
     /// How often a watch that asked for it hears of progress.
     pub progress: Duration,
+    /// Tells of slow requests.
+    pub slow: SlowLog,
     /// Ends the streams.
     pub drain: Drain,
     /// Whether a connection without a certificate is the local user.
