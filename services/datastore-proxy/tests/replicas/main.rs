@@ -17,6 +17,7 @@ mod faults;
 mod history;
 mod mesh;
 mod proxy;
+mod tls;
 
 use cluster::{status, three};
 use sextant_proto::etcd::etcdserverpb as pb;

@@ -1,7 +1,7 @@
 //! Database servers of the tests' own: a process on a free port, its data in a temporary folder.
 
 use sextant_testkit::{Process, eventually};
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::process::Command;
@@ -11,6 +11,7 @@ pub struct Postgres {
     process: Process,
     programs: PathBuf,
     owner: Option<(u32, u32)>,
+    settings: &'static [&'static str],
     pub port: u16,
     folder: tempfile::TempDir,
 }
@@ -18,6 +19,40 @@ pub struct Postgres {
 impl Postgres {
     /// Starts one; says why if that can't be done here.
     pub async fn start() -> Option<Self> {
+        let server = Self::made(&[], |_| Vec::new()).await?;
+        server.answers().await;
+        Some(server)
+    }
+
+    /// Starts one that lets nobody in but over TLS, and with this password.
+    pub async fn start_secure(certificate: &str, key: &str, password: &str) -> Option<Self> {
+        let hba = "hostssl all all 127.0.0.1/32 scram-sha-256\n";
+        let files = [
+            ("password", password),
+            ("data/server.crt", certificate),
+            ("data/server.key", key),
+            ("data/pg_hba.conf", hba),
+        ];
+        let server = Self::made(&["ssl=on"], |before_init| {
+            let is_for = |name: &str| name.starts_with("data/") != before_init;
+            files.into_iter().filter(|(name, _)| is_for(name)).collect()
+        })
+        .await?;
+        eventually(Duration::from_secs(30), "PostgreSQL listens", || async {
+            let dialed = tokio::net::TcpStream::connect(("127.0.0.1", server.port)).await;
+            dialed
+                .map(drop)
+                .map_err(|error| format!("{error}: {}", server.process.output()))
+        })
+        .await;
+        Some(server)
+    }
+
+    /// Starts one with `settings` and files that are written before and after its data is made.
+    async fn made<'a>(
+        settings: &'static [&'static str],
+        files: impl Fn(bool) -> Vec<(&'a str, &'a str)>,
+    ) -> Option<Self> {
         let Some(programs) = programs() else {
             println!("SKIP PostgreSQL 15 or later isn't installed (Debian: postgresql)");
             return None;
@@ -30,6 +65,7 @@ impl Postgres {
         if let Some((uid, gid)) = owner {
             chown(folder.path(), Some(uid), Some(gid)).expect("the folder is given away");
         }
+        write(folder.path(), owner, files(true));
         let data = folder.path().join("data");
         let mut init = command(&programs.join("initdb"), owner, folder.path());
         init.arg("--pgdata").arg(&data).args([
@@ -39,6 +75,10 @@ impl Postgres {
             "--no-locale",
             "--no-sync",
         ]);
+        let password = folder.path().join("password");
+        if password.exists() {
+            init.arg("--pwfile").arg(password);
+        }
         let made = init.output().await.expect("initdb starts");
         assert!(
             made.status.success(),
@@ -46,16 +86,16 @@ impl Postgres {
             String::from_utf8_lossy(&made.stderr)
         );
         let port = super::free_port();
-        let process = serve(&programs, owner, folder.path(), port);
-        let server = Self {
+        write(folder.path(), owner, files(false));
+        let process = serve(&programs, owner, folder.path(), port, settings);
+        Some(Self {
             process,
             programs,
             owner,
+            settings,
             port,
             folder,
-        };
-        server.answers().await;
-        Some(server)
+        })
     }
 
     /// The endpoint of a schema on it.
@@ -66,7 +106,8 @@ impl Postgres {
     /// Stops it as a crash would, and starts it again on the same port.
     pub async fn restart(&mut self) {
         self.crash();
-        self.process = serve(&self.programs, self.owner, self.folder.path(), self.port);
+        let folder = self.folder.path();
+        self.process = serve(&self.programs, self.owner, folder, self.port, self.settings);
         self.answers().await;
     }
 
@@ -129,19 +170,39 @@ pub fn endpoint(port: u16, schema: &str) -> String {
     format!("postgres://sextant@127.0.0.1:{port}/postgres?schema={schema}")
 }
 
-fn serve(programs: &Path, owner: Option<(u32, u32)>, folder: &Path, port: u16) -> Process {
+/// Files of the server alone, as it wants its key to be.
+fn write(folder: &Path, owner: Option<(u32, u32)>, files: Vec<(&str, &str)>) {
+    for (name, content) in files {
+        let path = folder.join(name);
+        std::fs::write(&path, content).expect("a file");
+        let alone = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&path, alone).expect("its mode");
+        if let Some((uid, gid)) = owner {
+            chown(&path, Some(uid), Some(gid)).expect("the file is given away");
+        }
+    }
+}
+
+fn serve(
+    programs: &Path,
+    owner: Option<(u32, u32)>,
+    folder: &Path,
+    port: u16,
+    settings: &[&str],
+) -> Process {
     let mut command = command(&programs.join("postgres"), owner, folder);
     command.arg("-D").arg(folder.join("data"));
     let port = format!("port={port}");
     // Nothing here survives the machine, so nothing is synced.
-    for setting in [
+    let always = [
         port.as_str(),
         "listen_addresses=127.0.0.1",
         "unix_socket_directories=",
         "fsync=off",
         "full_page_writes=off",
         "shared_buffers=32MB",
-    ] {
+    ];
+    for setting in always.iter().chain(settings) {
         command.args(["-c", setting]);
     }
     Process::start(command).expect("postgres starts")
