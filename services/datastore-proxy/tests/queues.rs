@@ -1,4 +1,4 @@
-//! Locks and elections: one at a time, in order, and nobody waits for who has gone.
+//! Locks and elections: one at a time, in order, and nobody waits for who has gone; with replicas, whichever is asked.
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -19,13 +19,48 @@ use sextant_proto::etcd::v3lockpb::lock_client::LockClient;
 use sextant_proto::etcd::v3lockpb::{LockRequest, LockResponse, UnlockRequest};
 use sextant_testkit::eventually;
 use std::time::Duration;
-use support::{Clients, Served, list};
+use support::{Clients, Served, Store, list};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-async fn channel(served: &Served) -> Channel {
-    let url = format!("http://{}", served.address);
-    Channel::from_shared(url).unwrap().connect().await.unwrap()
+support::on_each_backend! {
+    a_lock_goes_to_who_asked_first,
+    an_election_has_one_leader_and_everybody_hears_it,
+    the_drain_ends_waiting,
+    who_gives_up_waiting_is_no_longer_waited_for,
+}
+
+/// All replicas that a backend can have, of which two are enough.
+struct Serving(Vec<Served>);
+
+impl Serving {
+    async fn start(store: &Store) -> Self {
+        let mut replicas = vec![Served::on(store).await];
+        if matches!(store, Store::Postgres(_)) {
+            replicas.push(Served::on(store).await);
+        }
+        Self(replicas)
+    }
+
+    /// The replica whose turn it is.
+    fn replica(&self, turn: usize) -> &Served {
+        &self.0[turn % self.0.len()]
+    }
+
+    async fn channel(&self, turn: usize) -> Channel {
+        let url = format!("http://{}", self.replica(turn).address);
+        Channel::from_shared(url).unwrap().connect().await.unwrap()
+    }
+
+    async fn clients(&self) -> Clients {
+        self.replica(0).clients().await
+    }
+
+    async fn stop(self) {
+        for served in self.0 {
+            served.stop().await;
+        }
+    }
 }
 
 async fn grant(clients: &mut Clients) -> i64 {
@@ -66,12 +101,10 @@ async fn lock(locks: &mut LockClient<Channel>, lease: i64) -> Result<LockRespons
     locks.lock(request).await.map(tonic::Response::into_inner)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lock_goes_to_who_asked_first() {
-    let (_folder, path) = support::store();
-    let served = Served::start(&path).await;
+async fn a_lock_goes_to_who_asked_first(store: Store) {
+    let served = Serving::start(&store).await;
     let mut clients = served.clients().await;
-    let mut locks = LockClient::new(channel(&served).await);
+    let mut locks = LockClient::new(served.channel(0).await);
     let first_lease = grant(&mut clients).await;
     let first = lock(&mut locks, first_lease).await.unwrap();
     assert_eq!(first.key, format!("lock/{first_lease:x}"));
@@ -81,7 +114,8 @@ async fn a_lock_goes_to_who_asked_first() {
     let (order, mut seen) = tokio::sync::mpsc::unbounded_channel();
     for number in 0..3 {
         let lease = grant(&mut clients).await;
-        let (mut locks, order) = (locks.clone(), order.clone());
+        let mut locks = LockClient::new(served.channel(number).await);
+        let order = order.clone();
         tokio::spawn(async move {
             let held = lock(&mut locks, lease).await.unwrap();
             order.send(number).unwrap();
@@ -100,16 +134,15 @@ async fn a_lock_goes_to_who_asked_first() {
     served.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn who_gives_up_waiting_is_no_longer_waited_for() {
-    let (_folder, path) = support::store();
-    let served = Served::start(&path).await;
+async fn who_gives_up_waiting_is_no_longer_waited_for(store: Store) {
+    let served = Serving::start(&store).await;
     let mut clients = served.clients().await;
-    let mut locks = LockClient::new(channel(&served).await);
+    let mut locks = LockClient::new(served.channel(0).await);
     let first = lock(&mut locks, 0).await.unwrap();
+    let mut other = LockClient::new(served.channel(1).await);
     let waiting = tokio::spawn({
-        let mut locks = locks.clone();
-        async move { lock(&mut locks, 0).await }
+        let mut other = other.clone();
+        async move { lock(&mut other, 0).await }
     });
     queued(&clients, "lock/", 2).await;
     waiting.abort();
@@ -125,10 +158,7 @@ async fn who_gives_up_waiting_is_no_longer_waited_for() {
     // The lease ends while its owner waits.
     let held = lock(&mut locks, 0).await.unwrap();
     let lease = grant(&mut clients).await;
-    let waiting = tokio::spawn({
-        let mut locks = locks.clone();
-        async move { lock(&mut locks, lease).await }
-    });
+    let waiting = tokio::spawn(async move { lock(&mut other, lease).await });
     queued(&clients, "lock/", 2).await;
     clients
         .lease
@@ -141,14 +171,12 @@ async fn who_gives_up_waiting_is_no_longer_waited_for() {
     served.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_drain_ends_waiting() {
-    let (_folder, path) = support::store();
-    let served = Served::start(&path).await;
+async fn the_drain_ends_waiting(store: Store) {
+    let served = Serving::start(&store).await;
     let clients = served.clients().await;
-    let mut locks = LockClient::new(channel(&served).await);
+    let mut locks = LockClient::new(served.channel(0).await);
     lock(&mut locks, 0).await.unwrap();
-    let mut waiter = LockClient::new(channel(&served).await);
+    let mut waiter = LockClient::new(served.channel(1).await);
     let waiting = tokio::spawn(async move { lock(&mut waiter, 0).await });
     queued(&clients, "lock/", 2).await;
     served.stop().await;
@@ -188,12 +216,10 @@ impl Candidate {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_election_has_one_leader_and_everybody_hears_it() {
-    let (_folder, path) = support::store();
-    let served = Served::start(&path).await;
+async fn an_election_has_one_leader_and_everybody_hears_it(store: Store) {
+    let served = Serving::start(&store).await;
     let mut clients = served.clients().await;
-    let mut elections = ElectionClient::new(channel(&served).await);
+    let mut elections = ElectionClient::new(served.channel(0).await);
     let name = LeaderRequest { name: "e".into() };
     let none = elections.leader(name.clone()).await.unwrap_err();
     assert_eq!(
@@ -207,7 +233,7 @@ async fn an_election_has_one_leader_and_everybody_hears_it() {
         lease: grant(&mut clients).await,
     };
     let mut second = Candidate {
-        elections: elections.clone(),
+        elections: ElectionClient::new(served.channel(1).await),
         lease: grant(&mut clients).await,
     };
     let leader = first.campaign("one").await;
