@@ -2,23 +2,22 @@
 //! lag. One task does all of it, so the order on the wire is the order of its steps.
 
 mod answer;
+mod create;
+mod lag;
 mod local;
 mod reports;
 
 use super::caller;
 use crate::domain::authz::{Call, Caller};
 use crate::domain::fault::Fault;
-use crate::domain::range::KeyRange;
-use crate::watch::committed::{Change, Committed};
-use crate::watch::hub::{CatchUp, Spec};
+use crate::watch::committed::Committed;
+use crate::watch::hub::Spec;
 use crate::watch::outbox::{Out, Outbox};
-use crate::watch::source::{Past, PastError, Source};
+use crate::watch::source::Source;
 use answer::Answers;
-use bytes::Bytes;
 use reports::{Refresh, Reports, refreshed};
 use sextant_kit::Drain;
 use sextant_proto::etcd::etcdserverpb as pb;
-use sextant_proto::etcd::etcdserverpb::watch_create_request::FilterType;
 use sextant_proto::etcd::etcdserverpb::watch_request::RequestUnion;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -174,71 +173,6 @@ impl<S: Source> Stream<S> {
         }
     }
 
-    async fn create(&mut self, request: pb::WatchCreateRequest) -> Result<(), Status> {
-        let newest = self.source.newest().await?;
-        let spec = match self.spec(&request) {
-            Ok(spec) => spec,
-            Err(reason) => return self.answers.refused(newest, reason).await,
-        };
-        let id = spec.id;
-        let hub = self.source.hub();
-        let key = hub.add_after(&self.outbox, spec, request.start_revision, newest);
-        let progress_notify = request.progress_notify;
-        self.watches.insert(
-            id,
-            Open {
-                key,
-                progress_notify,
-                active: false,
-                past: None,
-            },
-        );
-        self.source.measure();
-        Ok(())
-    }
-
-    /// What a client asks for, or why it doesn't get it.
-    fn spec(&mut self, request: &pb::WatchCreateRequest) -> Result<Spec, String> {
-        if request.start_revision < 0 {
-            return Err(Fault::Compacted.to_string());
-        }
-        // Copied, so that a watch doesn't keep a whole buffer alive. Without a key: from the smallest one on.
-        let key = match request.key.as_ref() {
-            [] => Bytes::from_static(&[0]),
-            key => Bytes::copy_from_slice(key),
-        };
-        let range = KeyRange::parse(key, Bytes::copy_from_slice(&request.range_end));
-        if range.is_empty() {
-            return Err("mvcc: watcher range is empty".to_owned());
-        }
-        let range = self
-            .caller
-            .clip(&range)
-            .map_err(|fault| fault.to_string())?;
-        let id = match request.watch_id {
-            0 => {
-                while self.watches.contains_key(&self.next_id) {
-                    self.next_id += 1;
-                }
-                self.next_id += 1;
-                self.next_id - 1
-            }
-            id if self.watches.contains_key(&id) => {
-                return Err("mvcc: duplicate watch ID provided on the WatchStream".to_owned());
-            }
-            id => id,
-        };
-        let has = |filter: FilterType| request.filters.contains(&filter.into());
-        Ok(Spec {
-            id,
-            range,
-            no_put: has(FilterType::Noput),
-            no_delete: has(FilterType::Nodelete),
-            prev_kv: request.prev_kv,
-            fragment: request.fragment,
-        })
-    }
-
     async fn send(&mut self, out: Out) -> Result<(), Status> {
         match out {
             Out::Canceled { id, revision } => self.answers.canceled(id, revision).await,
@@ -272,97 +206,6 @@ impl<S: Source> Stream<S> {
         });
         self.answers
             .events(spec, &changes.collect::<Vec<_>>(), through)
-            .await
-    }
-
-    /// One step of a watch that lags.
-    async fn catch_up(&mut self, key: u64) -> Result<(), Status> {
-        match self.source.hub().catch_up(key) {
-            CatchUp::Nothing => {}
-            CatchUp::Send {
-                spec,
-                from,
-                revisions,
-                through,
-            } => {
-                if self.cancel_if_compacted(&spec, key, from).await? {
-                    return Ok(());
-                }
-                if let Some(open) = self.watches.get_mut(&spec.id) {
-                    open.past = None;
-                }
-                if !revisions.is_empty() {
-                    self.send_events(&spec, &revisions, through).await?;
-                }
-            }
-            CatchUp::Read {
-                spec,
-                from,
-                through,
-            } => {
-                self.read(&spec, key, from, through).await?;
-            }
-        }
-        if self.progress_wanted {
-            self.report_all();
-        }
-        self.source.measure();
-        Ok(())
-    }
-
-    async fn read(&mut self, spec: &Spec, key: u64, from: i64, through: i64) -> Result<(), Status> {
-        let Some(open) = self.watches.get_mut(&spec.id) else {
-            return Ok(());
-        };
-        let past = open.past.take().filter(|(next, _)| *next == from);
-        let mut past = past.map_or_else(|| self.source.past(&spec.range, from), |(_, past)| past);
-        let piece = match past.next(through).await {
-            Ok(piece) => piece,
-            Err(PastError::Compacted(compacted)) => return self.cancel(spec, key, compacted).await,
-            Err(PastError::Failed(status)) => return Err(status),
-        };
-        // Looked at after reading: before, rows could still have gone missing.
-        if self.cancel_if_compacted(spec, key, from).await? {
-            return Ok(());
-        }
-        let changes: Vec<&Change> = piece
-            .changes
-            .iter()
-            .filter(|change| spec.wants(change))
-            .collect();
-        if !changes.is_empty() {
-            self.answers.events(spec, &changes, piece.through).await?;
-        }
-        let is_in_step = self.source.hub().advance(key, piece.through);
-        if let Some(open) = self.watches.get_mut(&spec.id) {
-            open.active |= !changes.is_empty();
-            open.past = (!is_in_step).then_some((piece.through + 1, past));
-        }
-        Ok(())
-    }
-
-    /// Ends a watch that would have to read what is forgotten.
-    async fn cancel_if_compacted(
-        &mut self,
-        spec: &Spec,
-        key: u64,
-        from: i64,
-    ) -> Result<bool, Status> {
-        let compacted = self.source.compacted();
-        if from >= compacted {
-            return Ok(false);
-        }
-        self.cancel(spec, key, compacted).await?;
-        Ok(true)
-    }
-
-    async fn cancel(&mut self, spec: &Spec, key: u64, compacted: i64) -> Result<(), Status> {
-        self.watches.remove(&spec.id);
-        let hub = self.source.hub();
-        hub.remove(key, false);
-        self.source.measure();
-        self.answers
-            .compacted(spec.id, hub.revision(), compacted)
             .await
     }
 
