@@ -94,6 +94,26 @@ pub enum Error {
         /// What was found.
         found: String,
     },
+    /// What was copied is not what is there.
+    #[error(
+        "what was written to {0} differs from the original: it is not used; the original was only read. Please report this"
+    )]
+    MigrationDiffers(String),
+    /// Somebody writes to a store that is migrated.
+    #[error("{0}: a replica of datastore-proxy writes there; stop all of them and begin again")]
+    MigrationDisturbed(String),
+    /// An etcd gives its revisions to nobody and takes none.
+    #[error(
+        "an etcd can't be migrated with its revisions: it numbers what it is given itself, and the past of a key can't \
+         be read from it as a whole; from and to are sqlite:///… or postgres://…"
+    )]
+    MigrationOfEtcd,
+    /// There is nothing to copy.
+    #[error("there is nothing in {0}: check the endpoint")]
+    MigrationOfNothing(String),
+    /// The target isn't empty.
+    #[error("{0} holds something already: nothing is overwritten, name an empty one")]
+    MigrationOverSomething(String),
     /// The endpoint is no file that could be worked on.
     #[error(
         "this works on a SQLite file: write --endpoint sqlite:///path/to/state.db; other databases have tools of their own"

@@ -48,14 +48,7 @@ fn import(from: &Path, store: &Path) -> anyhow::Result<()> {
     let kine = Kine::open(from)?;
     let part = sqlite::sibling(store, ".part");
     // What an import that was stopped has left.
-    for suffix in ["", "-wal", "-shm"] {
-        match std::fs::remove_file(sqlite::sibling(&part, suffix)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(file("removing", &part, &error).into());
-            }
-            _ => {}
-        }
-    }
+    sqlite::remove(&part)?;
     make(&kine, from, &part, store).inspect_err(|_| {
         // Of no use to anybody, and as large as the store.
         let _ = std::fs::remove_file(&part);
@@ -111,7 +104,8 @@ fn fill(kine: &Kine, part: &Path) -> anyhow::Result<()> {
             None => Ok(()),
         }
     })?;
-    filler.finish(kine.compacted()?, kine.newest()?)?;
+    filler.imported(kine.newest()?)?;
+    filler.finish(kine.compacted()?)?;
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 mod check;
 mod import;
+mod migrate;
 mod progress;
 mod snapshot;
 
@@ -10,12 +11,18 @@ use crate::error::Error;
 use clap::ArgMatches;
 use sextant_kit::cli::Command;
 use sextant_kit::config::Sources;
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// All of them.
 pub fn commands() -> Vec<Command> {
-    vec![check::command(), import::command(), snapshot::command()]
+    vec![
+        check::command(),
+        import::command(),
+        migrate::command(),
+        snapshot::command(),
+    ]
 }
 
 /// The SQLite file of the configuration: `--endpoint`, or what the file and the environment say.
@@ -42,10 +49,22 @@ fn finish(outcome: anyhow::Result<ExitCode>) -> ExitCode {
 }
 
 /// A failure to do something with a file.
-fn file(doing: &str, path: &std::path::Path, error: &std::io::Error) -> Error {
+fn file(doing: &str, path: &Path, error: &std::io::Error) -> Error {
     Error::FileAccess {
         doing: doing.to_owned(),
         path: path.to_owned(),
         found: error.to_string(),
     }
+}
+
+/// Gives a whole file its name, so that it survives a power cut.
+fn publish(target: &File, part: &Path, to: &Path) -> Result<(), Error> {
+    let published = target
+        .sync_all()
+        .and_then(|()| std::fs::rename(part, to))
+        .and_then(|()| {
+            let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
+            File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+        });
+    published.map_err(|e| file("keeping", to, &e))
 }

@@ -1,7 +1,7 @@
 //! `snapshot save`, `restore` and `verify`: copies of a store with their SHA-256 at the end, as the RPC sends them.
 
 use super::progress::Progress;
-use super::{check, file, path};
+use super::{check, file, path, publish};
 use crate::error::Error;
 use crate::store::sqlite::{self, Claim, rewind};
 use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
@@ -230,16 +230,4 @@ fn create(path: &Path) -> Result<File, Error> {
         .mode(0o600)
         .open(path)
         .map_err(|e| file("creating", path, &e))
-}
-
-/// Gives a whole file its name, so that it survives a power cut.
-fn publish(target: &File, part: &Path, to: &Path) -> Result<(), Error> {
-    let published = target
-        .sync_all()
-        .and_then(|()| std::fs::rename(part, to))
-        .and_then(|()| {
-            let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
-            File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-        });
-    published.map_err(|e| file("keeping", to, &e))
 }

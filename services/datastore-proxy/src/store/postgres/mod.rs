@@ -54,6 +54,20 @@ impl Postgres {
     }
 }
 
+impl Postgres {
+    /// Marks the schema as one that is being filled: nobody opens it until that has ended.
+    pub async fn begin_filling(&self) -> Result<(), StoreError> {
+        let sql = "INSERT INTO meta (name, value) VALUES ('filling', 1)";
+        self.control.query("beginning", sql, &[]).await.map(drop)
+    }
+
+    /// From now on it is whole.
+    pub async fn end_filling(&self) -> Result<(), StoreError> {
+        let sql = "DELETE FROM meta WHERE name = 'filling'";
+        self.control.query("ending", sql, &[]).await.map(drop)
+    }
+}
+
 #[tonic::async_trait]
 impl Replicated for Postgres {
     async fn term(&self) -> Result<Term, StoreError> {

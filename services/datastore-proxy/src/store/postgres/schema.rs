@@ -52,19 +52,26 @@ pub(super) async fn prepare(settings: &Settings) -> Result<(), StoreError> {
         if version(&session).await?.is_none() {
             create(&session, settings).await?;
         }
-        version(&session).await
+        let filling = "SELECT EXISTS (SELECT FROM meta WHERE name = 'filling')";
+        let filling = session.client.query_one(filling, &[]).await?;
+        Ok::<_, tokio_postgres::Error>((version(&session).await?, filling.get::<_, bool>(0)))
     };
     let found = tokio::time::timeout(DEADLINE, work).await;
     match found {
-        Ok(Ok(Some(VERSION))) => Ok(()),
-        Ok(Ok(Some(found))) => Err(failed(
+        Ok(Ok((_, true))) => Err(failed(
+            settings,
+            "opening the schema",
+            "a migration fills it, or was stopped before it was done: wait for it, or drop the schema and begin again",
+        )),
+        Ok(Ok((Some(VERSION), false))) => Ok(()),
+        Ok(Ok((Some(found), false))) => Err(failed(
             settings,
             "opening the schema",
             format!(
                 "it was written by another version of datastore-proxy (schema {found}, this one knows {VERSION})"
             ),
         )),
-        Ok(Ok(None)) => Err(failed(settings, "opening the schema", "it has no version")),
+        Ok(Ok((None, false))) => Err(failed(settings, "opening the schema", "it has no version")),
         Ok(Err(error)) => Err(describe(settings, "opening the schema", &error)),
         Err(_) => Err(failed(settings, "opening the schema", "no answer in time")),
     }

@@ -48,13 +48,20 @@ impl Filler {
         self.try_to(|connection| super::log::grant(connection, lease))
     }
 
-    /// Makes it whole: compacted at `compacted` and at least at revision `revision`, up to which there may be gaps.
-    pub fn finish(self, compacted: i64, revision: i64) -> Result<(), StoreError> {
+    /// Says that the writes are not all that there ever were: there may be gaps up to `revision`, which becomes the
+    /// newest one if none is newer.
+    pub fn imported(&self, revision: i64) -> Result<(), StoreError> {
         self.try_to(|connection| {
             if newest(connection)? < revision {
                 mark(connection, revision)?;
             }
-            set(connection, "imported", revision)?;
+            set(connection, "imported", revision)
+        })
+    }
+
+    /// Makes it whole: compacted at `compacted`.
+    pub fn finish(self, compacted: i64) -> Result<(), StoreError> {
+        self.try_to(|connection| {
             if compacted > 0 {
                 set(connection, "compacted", compacted)?;
             }

@@ -16,7 +16,7 @@ mod tests;
 
 pub use copy::copy;
 
-use super::{Keys, Opened, StoreError};
+use super::{Keys, Loaded, Opened, Reader, StoreError};
 use crate::domain::range::KeyRange;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::fs::{File, OpenOptions, TryLockError};
@@ -99,6 +99,27 @@ impl Claim {
             reader,
         })
     }
+}
+
+/// What a file holds that nobody writes to, without its keys, and the reading side.
+pub fn look(path: &Path) -> Result<(Loaded, Arc<dyn Reader>), StoreError> {
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let loaded = load::load(&connection, path)?;
+    Ok((loaded, Arc::new(reader::Pool::open(path, 1)?)))
+}
+
+/// Removes a file, and what SQLite has left beside it.
+pub fn remove(path: &Path) -> Result<(), StoreError> {
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        let file = sibling(path, suffix);
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(failed(format!("removing {}", file.display()), error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// The path with something after its name.
