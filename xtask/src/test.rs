@@ -17,7 +17,7 @@ pub struct Options {
 
 /// Runs the suite; the runners' own closing lines say what passed.
 pub fn task(options: &Options) -> Result<()> {
-    let mut stages = Stages::new(if options.quick { 8 } else { 11 });
+    let mut stages = Stages::new(if options.quick { 9 } else { 12 });
     let engine = stages.run("check prerequisites", prerequisites::ensure_for_tests)?;
     let outcome = suite(&mut stages, options);
     eprintln!("\n{}", stages.summary());
@@ -41,9 +41,11 @@ fn suite(stages: &mut Stages, options: &Options) -> Result<()> {
     })?;
     stages.run("check dependencies", dependencies::check)?;
     let upstream = stages.run("build upstream components", upstream::build_all)?;
+    let peers = stages.run("build kine", upstream::build_peers)?;
     let programs = [
         ("TEST_ETCD", upstream.program("etcd")?),
         ("TEST_ETCDCTL", upstream.program("etcdctl")?),
+        ("TEST_KINE", peers.program("kine")?),
         ("TEST_KUBE_APISERVER", upstream.program("kube-apiserver")?),
     ];
     stages.run("unit and component tests", || {

@@ -118,7 +118,7 @@ const MODULES: &[Module] = &[
     },
 ];
 
-/// What datastore-proxy is measured beside, and nothing else needs.
+/// What datastore-proxy is measured beside and imports from; no image needs it.
 const KINE: Module = Module {
     folder: "kine",
     packages: &[("github.com/k3s-io/kine", "kine")],
@@ -155,7 +155,7 @@ pub fn build_all() -> Result<Upstream> {
     Ok(Upstream { folders })
 }
 
-/// Builds what the cache lacks of the datastores that ours is measured beside.
+/// Builds what the cache lacks of the other datastores.
 pub fn build_peers() -> Result<Upstream> {
     let _only = paths::lock("upstream")?;
     let etcd = MODULES.iter().filter(|module| module.folder == "etcd");

@@ -55,7 +55,8 @@ impl Kind {
         Api::all_with(client.clone(), &self.resource())
     }
 
-    fn api(&self, client: &kube::Client) -> Api<DynamicObject> {
+    /// What is in the tests' namespace.
+    pub fn api(&self, client: &kube::Client) -> Api<DynamicObject> {
         Api::namespaced_with(client.clone(), NAMESPACE, &self.resource())
     }
 }

@@ -18,6 +18,7 @@ mod support;
 
 mod apiserver;
 mod compare;
+mod from_kine;
 mod load;
 
 use apiserver::ApiServer;
