@@ -20,19 +20,23 @@ const HELLO: &str = concat!(
     " -- sh -c 'hostname > /tmp/index.html; httpd -f -p 8080 -h /tmp'"
 );
 
+/// What `sextant` looks for by itself.
+const PROJECT: &str = "sextant";
+const JOIN_PORT: u16 = 9443;
+
 /// Which dev cluster.
 #[derive(clap::Args, Clone)]
 pub struct Options {
     #[command(flatten)]
     pub images: images::Options,
     /// Name of the compose project
-    #[arg(long, default_value = "sextant")]
+    #[arg(long, default_value = PROJECT)]
     pub project: String,
     /// Port of kube-apiserver on 127.0.0.1
     #[arg(long, default_value_t = 6443)]
     pub api_port: u16,
     /// Port of the supervisor on 127.0.0.1
-    #[arg(long, default_value_t = 9443)]
+    #[arg(long, default_value_t = JOIN_PORT)]
     pub join_port: u16,
 }
 
@@ -59,9 +63,18 @@ pub fn up(options: &Options) -> Result<()> {
         bin().display()
     );
     println!("  kubectl get pods --all-namespaces --output wide");
-    println!("  sextant status");
+    println!("  {}", ask(options));
     println!("  {HELLO}");
     Ok(())
+}
+
+/// How to ask this cluster: any but the default one has to be named.
+fn ask(options: &Options) -> String {
+    let (name, port) = (options.project.as_str(), options.join_port);
+    if (name, port) == (PROJECT, JOIN_PORT) {
+        return "sextant status".to_owned();
+    }
+    format!("sextant --project {name} --server 127.0.0.1:{port} --context {name} status")
 }
 
 /// Stops the containers; volumes stay.
