@@ -41,15 +41,7 @@ pub fn cli(cluster: &Cluster) -> Result<()> {
 }
 
 pub fn relay(cluster: &Cluster) -> Result<()> {
-    cluster.compose(&[
-        "up",
-        "--detach",
-        "--no-recreate",
-        "--scale",
-        "supervisor=2",
-        "--scale",
-        "token-service=3",
-    ])?;
+    scale(cluster, &[("supervisor", 2), ("token-service", 3)])?;
     eventually("both supervisors ready", Duration::from_secs(60), || {
         let healthy = healthy(cluster, "supervisor")?;
         ensure!(healthy == 2, "{healthy} of 2 are healthy");
@@ -62,15 +54,7 @@ pub fn relay(cluster: &Cluster) -> Result<()> {
             ensure!(said.trim() == "through", "exec said {said:?}");
         }
     }
-    cluster.compose(&[
-        "up",
-        "--detach",
-        "--no-recreate",
-        "--scale",
-        "supervisor=1",
-        "--scale",
-        "token-service=1",
-    ])?;
+    scale(cluster, &[("supervisor", 1), ("token-service", 1)])?;
     eventually(
         "exec works with one supervisor again",
         Duration::from_secs(60),
@@ -81,13 +65,8 @@ pub fn relay(cluster: &Cluster) -> Result<()> {
 
 /// Two API servers: once one is dead, every request is answered, although the balancer may try its address first.
 pub fn upstream_replicas(cluster: &Cluster) -> Result<()> {
-    let scale = |count: usize| -> Result<()> {
-        let mut arguments = vec!["up", "--detach", "--no-recreate"];
-        let scales = UPSTREAM.map(|component| format!("{component}={count}"));
-        for scale in &scales {
-            arguments.extend(["--scale", scale.as_str()]);
-        }
-        cluster.compose(&arguments)?;
+    let replicas = |count: usize| -> Result<()> {
+        scale(cluster, &UPSTREAM.map(|component| (component, count)))?;
         eventually("all replicas are healthy", Duration::from_secs(90), || {
             for component in UPSTREAM {
                 let healthy = healthy(cluster, component)?;
@@ -99,7 +78,7 @@ pub fn upstream_replicas(cluster: &Cluster) -> Result<()> {
             Ok(())
         })
     };
-    scale(2)?;
+    replicas(2)?;
     let first = cluster.containers("kube-apiserver")?.swap_remove(0);
     docker(&["kill", &first])?;
     docker(&["wait", &first])?;
@@ -109,8 +88,8 @@ pub fn upstream_replicas(cluster: &Cluster) -> Result<()> {
         cluster.kubectl(&["get", "nodes", "--request-timeout", "15s"])?;
     }
     docker(&["start", &first])?;
-    scale(2)?;
-    scale(1)
+    replicas(2)?;
+    replicas(1)
 }
 
 /// Regression: a node that was removed while it ran went on with its old certificate and never looked at the token
@@ -139,6 +118,17 @@ pub fn removed(cluster: &Cluster) -> Result<()> {
         Ok(())
     })?;
     cluster.wait_ready(2)
+}
+
+/// Sets how many containers each of these services has; the others stay as they are.
+fn scale(cluster: &Cluster, counts: &[(&str, usize)]) -> Result<()> {
+    let scales = counts
+        .iter()
+        .map(|(service, count)| format!("--scale={service}={count}"));
+    let scales: Vec<String> = scales.collect();
+    let mut arguments = vec!["up", "--detach", "--no-recreate"];
+    arguments.extend(scales.iter().map(String::as_str));
+    cluster.compose(&arguments).map(drop)
 }
 
 /// How many containers of a service Docker calls healthy.

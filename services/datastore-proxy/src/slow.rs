@@ -69,7 +69,7 @@ impl SlowLog {
         }))
     }
 
-    /// Times a request until the answer is dropped.
+    /// Times a request until what this returns is dropped.
     pub(crate) fn time(
         &self,
         method: &'static str,

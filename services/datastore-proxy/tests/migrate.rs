@@ -10,12 +10,9 @@
 
 mod support;
 
-use datastore_proxy::app::Bound;
 use datastore_proxy::config::DatabaseConfig;
 use datastore_proxy::store::postgres::{Postgres as Database, Settings};
-use sextant_kit::Context;
 use sextant_proto::etcd::etcdserverpb as pb;
-use sextant_testkit::eventually;
 use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
@@ -195,22 +192,12 @@ async fn a_schema_that_is_half_filled_is_not_served() {
     let settings = Settings::new(&schema, &DatabaseConfig::default()).unwrap();
     let database = Database::open(settings, 1).await.unwrap();
     database.begin_filling().await.unwrap();
-    let (ctx, trigger) = Context::new();
-    let starting = tokio::spawn(Bound::bind(support::replica(&schema), ctx.clone()));
-    eventually(Duration::from_secs(20), "the reason", || async {
-        let told = format!("{:?}", ctx.readiness.waiting());
-        if told.contains("a migration fills it") {
-            Ok(())
-        } else {
-            Err(told)
-        }
-    })
-    .await;
+    let starting = Served::told(support::replica(&schema), "a migration fills it").await;
     database.end_filling().await.unwrap();
-    let bound = tokio::time::timeout(Duration::from_secs(30), starting).await;
+    let bound = tokio::time::timeout(Duration::from_secs(30), starting.task).await;
     bound
         .expect("it starts once that has ended")
         .unwrap()
         .unwrap();
-    trigger.start();
+    starting.trigger.start();
 }

@@ -16,15 +16,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
-use support::{Clients, get, list, put, revision};
+use support::{Clients, free_port, get, list, put, revision};
 
 const KILLS: usize = 20;
 const WRITERS: usize = 8;
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
 
 fn spawn(path: &Path, port: u16) -> Process {
     let endpoint = format!("sqlite://{}", path.display());

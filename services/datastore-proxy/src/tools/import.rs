@@ -3,11 +3,11 @@
 mod kine;
 
 use super::progress::Progress;
-use super::{check, file, path};
+use super::{check, claim_new, file, path, publish};
 use crate::domain::lease::{Lease, MIN_TTL};
 use crate::error::Error;
 use crate::store::sqlite::fill::Filler;
-use crate::store::sqlite::{self, Claim, contents};
+use crate::store::sqlite::{self, contents};
 use clap::{Arg, value_parser};
 use kine::{Kine, Translation};
 use sextant_kit::cli::Command;
@@ -39,12 +39,7 @@ pub(super) fn command() -> Command {
 }
 
 fn import(from: &Path, store: &Path) -> anyhow::Result<()> {
-    let _claim = Claim::new(store)?;
-    for taken in [store.to_owned(), sqlite::sibling(store, "-wal")] {
-        if taken.exists() {
-            return Err(Error::Exists(taken).into());
-        }
-    }
+    let _claim = claim_new(store)?;
     let kine = Kine::open(from)?;
     let part = sqlite::sibling(store, ".part");
     // What an import that was stopped has left.
@@ -70,11 +65,8 @@ fn make(kine: &Kine, from: &Path, part: &Path, store: &Path) -> anyhow::Result<(
         }
         .into());
     }
-    let kept = File::open(part)
-        .and_then(|file| file.sync_all())
-        .and_then(|()| std::fs::rename(part, store));
-    kept.map_err(|error| file("keeping", store, &error))?;
-    Ok(())
+    let whole = File::open(part).map_err(|error| file("keeping", store, &error))?;
+    Ok(publish(&whole, part, store)?)
 }
 
 fn fill(kine: &Kine, part: &Path) -> anyhow::Result<()> {

@@ -56,8 +56,8 @@ fn migrate(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let (from, to) = (side(matches, "from")?, side(matches, "to")?);
     let runtime = Runtime::new()?;
     let (source, held) = from.hold(&runtime)?;
-    let target = Target::begin(&to, &runtime)?;
-    let (target, digest) = copy(&held, target, &to)?;
+    let mut target = Target::begin(&to, &runtime)?;
+    let digest = copy(&held, &mut target, &to)?;
     source.release()?;
     target.keep()?;
     println!("revision: {}", held.revision);
@@ -80,11 +80,7 @@ fn side(matches: &ArgMatches, name: &str) -> Result<Side, Error> {
 }
 
 /// Fills the target, reads it again, and compares.
-fn copy<'r>(
-    held: &Held,
-    mut target: Target<'r>,
-    to: &Side,
-) -> anyhow::Result<(Target<'r>, String)> {
+fn copy(held: &Held, target: &mut Target<'_>, to: &Side) -> Result<String, Error> {
     held.each("revisions copied", &mut |logged| target.add(logged))?;
     for lease in &held.leases {
         target.lease(lease)?;
@@ -92,7 +88,7 @@ fn copy<'r>(
     let found = target.complete(held)?;
     let (wanted, found) = (held.digest()?, found.digest()?);
     if wanted != found {
-        return Err(Error::MigrationDiffers(to.to_string()).into());
+        return Err(Error::MigrationDiffers(to.to_string()));
     }
-    Ok((target, wanted))
+    Ok(wanted)
 }

@@ -8,6 +8,7 @@ mod snapshot;
 
 use crate::config::{Config, Endpoint};
 use crate::error::Error;
+use crate::store::sqlite::{self, Claim};
 use clap::ArgMatches;
 use sextant_kit::cli::Command;
 use sextant_kit::config::Sources;
@@ -55,6 +56,17 @@ fn file(doing: &str, path: &Path, error: &std::io::Error) -> Error {
         path: path.to_owned(),
         found: error.to_string(),
     }
+}
+
+/// Claims the place of a store that isn't there yet.
+fn claim_new(store: &Path) -> Result<Claim, Error> {
+    let claim = Claim::new(store)?;
+    for taken in [store.to_owned(), sqlite::sibling(store, "-wal")] {
+        if taken.exists() {
+            return Err(Error::Exists(taken));
+        }
+    }
+    Ok(claim)
 }
 
 /// Gives a whole file its name, so that it survives a power cut.

@@ -1,9 +1,9 @@
 //! `snapshot save`, `restore` and `verify`: copies of a store with their SHA-256 at the end, as the RPC sends them.
 
 use super::progress::Progress;
-use super::{check, file, path, publish};
+use super::{check, claim_new, file, path, publish};
 use crate::error::Error;
-use crate::store::sqlite::{self, Claim, rewind};
+use crate::store::sqlite::{self, rewind};
 use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 use clap::{Arg, ArgMatches, value_parser};
 use sextant_kit::cli::Command;
@@ -120,12 +120,7 @@ fn verify(snapshot: &Path) -> anyhow::Result<ExitCode> {
 
 fn restore(snapshot: &Path, store: &Path, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     // Nobody serves it meanwhile.
-    let _claim = Claim::new(store)?;
-    for taken in [store.to_owned(), sqlite::sibling(store, "-wal")] {
-        if taken.exists() {
-            return Err(Error::Exists(taken).into());
-        }
-    }
+    let _claim = claim_new(store)?;
     let part = sqlite::sibling(store, ".part");
     let renewed = restore_into(&part, snapshot, store, matches).inspect_err(|_| {
         // Of no use to anybody, and as large as the store.

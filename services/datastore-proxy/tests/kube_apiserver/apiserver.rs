@@ -1,5 +1,6 @@
 //! kube-apiserver as a process, with certificates made for it.
 
+use crate::support::free_port;
 use kube::config::AuthInfo;
 use sextant_testkit::{Process, eventually};
 use std::path::Path;
@@ -15,9 +16,7 @@ pub struct ApiServer {
 impl ApiServer {
     pub fn start(binary: &Path, etcd: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
+        let port = free_port();
         let certificate = write_files(folder.path());
         let file = |name: &str| folder.path().join(name).display().to_string();
         let flags = [

@@ -2,13 +2,9 @@
 
 use crate::support::database::Postgres;
 use crate::support::{self, Served};
-use datastore_proxy::app::Bound;
 use datastore_proxy::config::Config;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use sextant_kit::Context;
-use sextant_testkit::eventually;
 use std::path::Path;
-use std::time::Duration;
 
 /// What is given to a server and to its clients.
 struct Secrets {
@@ -63,20 +59,9 @@ impl Secrets {
 
 /// Starts a replica that can't get in, and waits until it says why.
 async fn refused(config: Config, reason: &str) {
-    let (ctx, trigger) = Context::new();
-    let starting = tokio::spawn(Bound::bind(config, ctx.clone()));
-    eventually(Duration::from_secs(30), "the reason", || async {
-        let told = format!("{:?}", ctx.readiness.waiting());
-        if told.contains(reason) {
-            Ok(())
-        } else {
-            Err(told)
-        }
-    })
-    .await;
-    assert!(!starting.is_finished());
-    trigger.start();
-    starting.abort();
+    let starting = Served::told(config, reason).await;
+    starting.trigger.start();
+    starting.task.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -19,7 +19,7 @@ pub struct Postgres {
 impl Postgres {
     /// Starts one; says why if that can't be done here.
     pub async fn start() -> Option<Self> {
-        let server = Self::made(&[], |_| Vec::new()).await?;
+        let server = Self::made(&[], &[], &[]).await?;
         server.answers().await;
         Some(server)
     }
@@ -28,16 +28,11 @@ impl Postgres {
     pub async fn start_secure(certificate: &str, key: &str, password: &str) -> Option<Self> {
         let hba = "hostssl all all 127.0.0.1/32 scram-sha-256\n";
         let files = [
-            ("password", password),
             ("data/server.crt", certificate),
             ("data/server.key", key),
             ("data/pg_hba.conf", hba),
         ];
-        let server = Self::made(&["ssl=on"], |before_init| {
-            let is_for = |name: &str| name.starts_with("data/") != before_init;
-            files.into_iter().filter(|(name, _)| is_for(name)).collect()
-        })
-        .await?;
+        let server = Self::made(&["ssl=on"], &[("password", password)], &files).await?;
         eventually(Duration::from_secs(30), "PostgreSQL listens", || async {
             let dialed = tokio::net::TcpStream::connect(("127.0.0.1", server.port)).await;
             dialed
@@ -48,10 +43,11 @@ impl Postgres {
         Some(server)
     }
 
-    /// Starts one with `settings` and files that are written before and after its data is made.
-    async fn made<'a>(
+    /// Starts one with `settings`, and with files that are written `before` and `after` its data is made.
+    async fn made(
         settings: &'static [&'static str],
-        files: impl Fn(bool) -> Vec<(&'a str, &'a str)>,
+        before: &[(&str, &str)],
+        after: &[(&str, &str)],
     ) -> Option<Self> {
         let Some(programs) = programs() else {
             println!("SKIP PostgreSQL 15 or later isn't installed (Debian: postgresql)");
@@ -65,7 +61,7 @@ impl Postgres {
         if let Some((uid, gid)) = owner {
             chown(folder.path(), Some(uid), Some(gid)).expect("the folder is given away");
         }
-        write(folder.path(), owner, files(true));
+        write(folder.path(), owner, before);
         let data = folder.path().join("data");
         let mut init = command(&programs.join("initdb"), owner, folder.path());
         init.arg("--pgdata").arg(&data).args([
@@ -86,7 +82,7 @@ impl Postgres {
             String::from_utf8_lossy(&made.stderr)
         );
         let port = super::free_port();
-        write(folder.path(), owner, files(false));
+        write(folder.path(), owner, after);
         let process = serve(&programs, owner, folder.path(), port, settings);
         Some(Self {
             process,
@@ -171,7 +167,7 @@ pub fn endpoint(port: u16, schema: &str) -> String {
 }
 
 /// Files of the server alone, as it wants its key to be.
-fn write(folder: &Path, owner: Option<(u32, u32)>, files: Vec<(&str, &str)>) {
+fn write(folder: &Path, owner: Option<(u32, u32)>, files: &[(&str, &str)]) {
     for (name, content) in files {
         let path = folder.join(name);
         std::fs::write(&path, content).expect("a file");

@@ -9,6 +9,7 @@ use datastore_proxy::app::Bound;
 use datastore_proxy::config::{Config, PeerConfig};
 use sextant_kit::{Context, DrainTrigger};
 use sextant_proto::etcd::etcdserverpb as pb;
+use sextant_testkit::eventually;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,6 +21,12 @@ pub struct Served {
     pub ctx: Context,
     trigger: DrainTrigger,
     task: tokio::task::JoinHandle<()>,
+}
+
+/// One that waits for something before it can serve.
+pub struct Starting {
+    pub trigger: DrainTrigger,
+    pub task: tokio::task::JoinHandle<anyhow::Result<Bound>>,
 }
 
 /// A backend with nothing in it.
@@ -115,6 +122,23 @@ impl Served {
 
     pub async fn on(store: &Store) -> Self {
         Self::start_with(store.config()).await
+    }
+
+    /// Begins to start one that can't yet, and waits until it says why.
+    pub async fn told(config: Config, reason: &str) -> Starting {
+        let (ctx, trigger) = Context::new();
+        let task = tokio::spawn(Bound::bind(config, ctx.clone()));
+        eventually(Duration::from_secs(30), "the reason", || async {
+            let told = format!("{:?}", ctx.readiness.waiting());
+            if told.contains(reason) {
+                Ok(())
+            } else {
+                Err(told)
+            }
+        })
+        .await;
+        assert!(!task.is_finished());
+        Starting { trigger, task }
     }
 
     pub async fn start_with(config: Config) -> Self {

@@ -26,12 +26,14 @@ pub fn digest(contents: &Contents) -> String {
         context.update(key);
         context.update(entry);
     }
+    hexadecimal(context)
+}
+
+/// The digest of what `context` was given.
+pub fn hexadecimal(context: Context) -> String {
     let digest = context.finish();
-    digest
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let digits = digest.as_ref().iter().map(|byte| format!("{byte:02x}"));
+    digits.collect()
 }
 
 /// What the store at `path` holds.

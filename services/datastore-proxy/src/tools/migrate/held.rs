@@ -2,6 +2,7 @@
 
 use crate::domain::lease::Lease;
 use crate::domain::range::KeyRange;
+use crate::store::sqlite::contents;
 use crate::store::{Logged, Reader, StoreError};
 use crate::tools::progress::Progress;
 use aws_lc_rs::digest::{Context, SHA256};
@@ -86,8 +87,6 @@ impl Held {
             digest.update(&logged.value);
             Ok(())
         })?;
-        let digest = digest.finish();
-        let hex = digest.as_ref().iter().map(|byte| format!("{byte:02x}"));
-        Ok(hex.collect())
+        Ok(contents::hexadecimal(digest))
     }
 }

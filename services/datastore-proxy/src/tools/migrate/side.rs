@@ -90,7 +90,6 @@ pub(super) fn look_at_file(path: &std::path::Path) -> Result<Held, Error> {
 
 /// What is in a schema whose term is held.
 pub(super) fn look_at_server(database: &Arc<Postgres>, runtime: &Runtime) -> Result<Held, Error> {
-    let _entered = runtime.enter();
     let (loaded, leases) = runtime.block_on(async {
         let loaded = database.load().await?;
         Ok::<_, Error>((loaded.state, database.leases().await?))

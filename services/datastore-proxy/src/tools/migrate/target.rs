@@ -10,7 +10,7 @@ use crate::store::replicated::Replicated;
 use crate::store::sqlite::fill::Filler;
 use crate::store::sqlite::{self, Claim};
 use crate::store::{Log, Logged, StoreError};
-use crate::tools::{file, publish};
+use crate::tools::{claim_new, file, publish};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use tokio::runtime::Runtime;
@@ -75,7 +75,7 @@ impl<'r> Target<'r> {
     pub(super) fn lease(&mut self, lease: &Lease) -> Result<(), StoreError> {
         match self {
             Self::File(new) => new.filler()?.lease(lease),
-            Self::Server(new) => new.append(&Changes {
+            Self::Server(new) => new.log.append(&Changes {
                 leases: vec![LeaseChange::Granted(lease.clone())],
                 ..Changes::default()
             }),
@@ -92,7 +92,7 @@ impl<'r> Target<'r> {
                 look_at_file(&new.part)
             }
             Self::Server(new) => {
-                new.append(&Changes {
+                new.log.append(&Changes {
                     compacted: (source.compacted > 0).then_some(source.compacted),
                     ..Changes::default()
                 })?;
@@ -125,12 +125,7 @@ impl<'r> Target<'r> {
 
 impl NewFile {
     fn begin(path: &Path) -> Result<Self, Error> {
-        let claim = Claim::new(path)?;
-        for taken in [path.to_owned(), sqlite::sibling(path, "-wal")] {
-            if taken.exists() {
-                return Err(Error::Exists(taken));
-            }
-        }
+        let claim = claim_new(path)?;
         let part = sqlite::sibling(path, ".part");
         sqlite::remove(&part)?;
         let filler = Some(Filler::new(&part)?);
@@ -179,7 +174,7 @@ impl<'r> NewSchema<'r> {
     fn add(&mut self, write: Write) -> Result<(), StoreError> {
         self.last_row = write.version.row;
         self.open += write.key.len() + write.value.len() + 64;
-        self.append(&Changes {
+        self.log.append(&Changes {
             writes: vec![write],
             ..Changes::default()
         })?;
@@ -188,10 +183,6 @@ impl<'r> NewSchema<'r> {
         }
         self.commit()?;
         self.log.begin()
-    }
-
-    fn append(&self, changes: &Changes) -> Result<(), StoreError> {
-        self.log.append(changes)
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
