@@ -167,18 +167,20 @@ impl Writer {
     }
 
     /// Runs a batch.
-    fn commit(&mut self, batch: Vec<Command>) -> Result<(), End> {
+    fn commit(&mut self, mut batch: Vec<Command>) -> Result<(), End> {
         let span = tracing::info_span!("commit", requests = batch.len());
         for command in &batch {
             span.follows_from(&command.span);
         }
         let _entered = span.entered();
         let began = Instant::now();
-        let size = batch.len();
         if let Err(error) = self.log.begin() {
             answer_all(batch, &error);
             return Ok(());
         }
+        // Whoever gave up while the log was locked was told that it failed: so it does.
+        batch.retain(|command| !command.reply.is_closed());
+        let size = batch.len();
         let rows = if self.log.is_behind() {
             Vec::new()
         } else {
