@@ -86,6 +86,12 @@ const TEST_NEEDS: &[Need] = &[
         present: || installed("/usr/lib/postgresql", "bin/initdb"),
     },
     Need {
+        what: "MariaDB",
+        why: "tests of datastore-proxy start servers of their own",
+        packages: &["mariadb-server-core"],
+        present: || Path::new("/usr/sbin/mariadbd").exists(),
+    },
+    Need {
         what: "ip",
         why: "tests make network namespaces",
         packages: &["iproute2"],

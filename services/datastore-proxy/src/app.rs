@@ -12,8 +12,7 @@ use crate::passthrough::{self, Backend};
 use crate::replica::join::{PeerListener, join, until_there};
 use crate::replica::{Replicas, Writer};
 use crate::slow::SlowLog;
-use crate::store::Opened;
-use crate::store::postgres;
+use crate::store::{Opened, server};
 use crate::tls::{self, Clients};
 use crate::tools;
 use serve::Security;
@@ -52,7 +51,7 @@ impl Service for App {
             Flag {
                 name: "endpoint",
                 path: "endpoint",
-                help: "Where the data is: sqlite:///absolute/path/state.db, postgres://user@host/database?schema=name, or etcd://host:2379/prefix",
+                help: "Where the data is: sqlite:///absolute/path/state.db, postgres://user@host/database?schema=name, mysql://user@host/database, or etcd://host:2379/prefix",
                 is_switch: false,
             },
             Flag {
@@ -140,11 +139,11 @@ impl Bound {
                 let backend = Backend::start(&address, config.etcd.clone(), &ctx, &ready).await?;
                 Opening::Etcd(backend.ok_or(Error::Drained)?)
             }
-            Endpoint::Postgres(_) if config.tls.is_set() => {
+            Endpoint::Server(_) if config.tls.is_set() => {
                 return Err(Error::TlsFilesOfReplicas.into());
             }
-            Endpoint::Postgres(url) => {
-                let settings = postgres::Settings::new(&url, &config.database)?;
+            Endpoint::Server(url) => {
+                let settings = server::Settings::new(&url, &config.database)?;
                 return Self::elected(&config, &ctx, settings, ready).await;
             }
             Endpoint::Sqlite(path) => {
@@ -199,7 +198,7 @@ impl Bound {
     async fn elected(
         config: &Config,
         ctx: &Context,
-        settings: postgres::Settings,
+        settings: server::Settings,
         ready: Task,
     ) -> anyhow::Result<Self> {
         let trust = if config.insecure_loopback {
@@ -217,21 +216,20 @@ impl Bound {
     pub async fn with_database(
         config: &Config,
         ctx: &Context,
-        settings: postgres::Settings,
+        settings: server::Settings,
         trust: Option<(Mesh, ServerTls)>,
         ready: Task,
     ) -> anyhow::Result<Self> {
         let host = settings.host();
         let member_id = rand::random::<u64>() | 1;
-        let opening = || postgres::Postgres::open(settings.clone(), member_id);
+        let opening = || settings.clone().open(member_id);
         let database = until_there("opening the database", &ready, ctx, opening).await?;
         let (mesh, tls) = trust.unzip();
         let peers = PeerListener::bind(config, mesh.as_ref(), host).await?;
         let listener = net::bind(config.listen).await?;
         let port = listener.local_addr()?.port();
-        let database = Arc::new(database);
         let replicas = join(database, member_id, &peers, port, &ready, ctx).await?;
-        let engine = Engine::of(Arc::clone(&replicas));
+        let engine = Engine::of(Arc::clone(&replicas)).with_quota(config.quota_bytes);
         let mut bound = Self::with_engine(config, ctx, engine, listener, tls, ready)?;
         if let Serving::Engine(services) = &bound.serving {
             bound.peers = Some(Peers {

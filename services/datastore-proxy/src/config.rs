@@ -16,9 +16,9 @@ use std::path::PathBuf;
 pub struct Config {
     /// What every part has.
     pub common: Common,
-    /// Where the data is: `sqlite:///absolute/path/state.db`, `postgres://user@host:5432/database?schema=name` for any
-    /// number of replicas, or `etcd://host:2379,host2:2379/prefix`. A password never stands here, see
-    /// `database.password_file`.
+    /// Where the data is: `sqlite:///absolute/path/state.db`, `postgres://user@host:5432/database?schema=name` or
+    /// `mysql://user@host:3306/database` for any number of replicas, or `etcd://host:2379,host2:2379/prefix`. A
+    /// password never stands here, see `database.password_file`.
     pub endpoint: String,
     /// How to reach an etcd.
     pub etcd: EtcdConfig,
@@ -144,8 +144,8 @@ pub enum Endpoint {
     Etcd(Address),
     /// A SQLite file.
     Sqlite(PathBuf),
-    /// A PostgreSQL server.
-    Postgres(String),
+    /// A PostgreSQL, MySQL or MariaDB server.
+    Server(String),
 }
 
 impl Config {
@@ -153,7 +153,9 @@ impl Config {
     pub fn endpoint(&self) -> Result<Endpoint, Error> {
         match self.endpoint.split_once("://") {
             Some(("sqlite", path)) if path.starts_with('/') => Ok(Endpoint::Sqlite(path.into())),
-            Some(("postgres" | "postgresql", _)) => Ok(Endpoint::Postgres(self.endpoint.clone())),
+            Some(("postgres" | "postgresql" | "mysql", _)) => {
+                Ok(Endpoint::Server(self.endpoint.clone()))
+            }
             Some(("etcd", etcd)) => Address::parse(etcd)
                 .map(Endpoint::Etcd)
                 .ok_or_else(|| Error::Endpoint(self.endpoint.clone())),

@@ -17,7 +17,7 @@ pub enum Error {
     /// The endpoint isn't one that is known.
     #[error(
         "endpoint {0:?} isn't known: write sqlite:///path/to/state.db, with an absolute path, \
-         postgres://user@host:5432/database?schema=name, or etcd://host:2379,host2:2379 with an optional /prefix"
+         postgres://user@host:5432/database?schema=name, mysql://user@host:3306/database, or etcd://host:2379,host2:2379 with an optional /prefix"
     )]
     Endpoint(String),
     /// The keys of two planes would mix.
@@ -105,7 +105,7 @@ pub enum Error {
     /// An etcd gives its revisions to nobody and takes none.
     #[error(
         "an etcd can't be migrated with its revisions: it numbers what it is given itself, and the past of a key can't \
-         be read from it as a whole; from and to are sqlite:///… or postgres://…"
+         be read from it as a whole; from and to are sqlite:///…, postgres://… or mysql://…"
     )]
     MigrationOfEtcd,
     /// There is nothing to copy.
@@ -140,8 +140,13 @@ pub enum Error {
     /// The endpoint of a PostgreSQL server is not in the right form.
     #[error("the endpoint is not of the form postgres://user@host:5432/database?schema=name: {0}")]
     Postgres(String),
+    /// The endpoint of a MySQL server is not in the right form.
+    #[error("the endpoint is not of the form mysql://user@host:3306/database: {0}")]
+    MySql(String),
     /// The name of the schema isn't one that is allowed.
-    #[error("schema {0:?} isn't a name: use up to 63 of a-z, 0-9 and _, beginning with a letter")]
+    #[error(
+        "schema or database {0:?} isn't a name: use up to 63 of a-z, 0-9 and _, beginning with a letter"
+    )]
     Schema(String),
     /// The listener failed.
     #[error("serving etcd clients: {0}")]

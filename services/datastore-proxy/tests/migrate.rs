@@ -1,4 +1,4 @@
-//! `migrate` between SQLite and PostgreSQL: what comes out is what went in, with its past, and goes on from there.
+//! `migrate` between SQLite and a database server: what comes out is what went in, with its past, and goes on from there.
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -11,13 +11,19 @@
 mod support;
 
 use datastore_proxy::config::DatabaseConfig;
-use datastore_proxy::store::postgres::{Postgres as Database, Settings};
+use datastore_proxy::store::server::Settings;
 use sextant_proto::etcd::etcdserverpb as pb;
 use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
-use support::database::Postgres;
+use support::database::{Server, on_each_server};
 use support::{Clients, Served, delete, get, put};
+
+on_each_server! {
+    there_and_back_again,
+    what_would_lose_something_is_refused,
+    a_schema_that_is_half_filled_is_not_served,
+}
 
 async fn migrate(from: &str, to: &str) -> Output {
     tokio::process::Command::new(env!("CARGO_BIN_EXE_datastore-proxy"))
@@ -110,11 +116,7 @@ async fn lives_on(clients: &mut Clients, before: (u32, i64, i64)) {
     assert_eq!(clients.put("new", "v").await, revision + 1);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn there_and_back_again() {
-    let Some(server) = Postgres::start().await else {
-        return;
-    };
+async fn there_and_back_again(server: Server) {
     let (folder, path) = support::store();
     let served = Served::start(&path).await;
     let mut clients = served.clients().await;
@@ -141,11 +143,7 @@ async fn there_and_back_again() {
     assert!(check.status.success(), "{check:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_would_lose_something_is_refused() {
-    let Some(server) = Postgres::start().await else {
-        return;
-    };
+async fn what_would_lose_something_is_refused(server: Server) {
     let (folder, path) = support::store();
     let served = Served::start(&path).await;
     served.clients().await.put("k", "v").await;
@@ -183,14 +181,10 @@ async fn what_would_lose_something_is_refused() {
 }
 
 /// A migration that was killed leaves a part of a store, which nobody may take for one.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_schema_that_is_half_filled_is_not_served() {
-    let Some(server) = Postgres::start().await else {
-        return;
-    };
+async fn a_schema_that_is_half_filled_is_not_served(server: Server) {
     let schema = server.endpoint("plane");
     let settings = Settings::new(&schema, &DatabaseConfig::default()).unwrap();
-    let database = Database::open(settings, 1).await.unwrap();
+    let database = settings.open(1).await.unwrap();
     database.begin_filling().await.unwrap();
     let starting = Served::told(support::replica(&schema), "a migration fills it").await;
     database.end_filling().await.unwrap();

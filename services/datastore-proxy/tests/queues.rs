@@ -36,7 +36,7 @@ struct Serving(Vec<Served>);
 impl Serving {
     async fn start(store: &Store) -> Self {
         let mut replicas = vec![Served::on(store).await];
-        if matches!(store, Store::Postgres(_)) {
+        if matches!(store, Store::Server(_)) {
             replicas.push(Served::on(store).await);
         }
         Self(replicas)

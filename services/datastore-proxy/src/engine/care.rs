@@ -1,22 +1,22 @@
 //! What an operator asks of the store: alarms, checksums, copies, its space.
 
 use super::read::TRIES;
-use super::{Engine, Reply, Request};
+use super::{Engine, Reply, Request, Shared};
 use crate::domain::alarm::{Alarm, Alarms};
 use crate::domain::authz::Caller;
 use crate::domain::digest::Digest;
 use crate::domain::fault::Fault;
+use crate::domain::lease::Lease;
 use crate::domain::query::check_revision;
 use crate::domain::quota;
 use crate::domain::range::KeyRange;
-use crate::store::Logged;
+use crate::domain::state::Write;
+use crate::store::{Logged, StoreError, sqlite};
 use std::fs::File;
 use std::time::Duration;
 
 /// Giving space back is done in small steps beside everything else, so it may take long.
 const DEFRAGMENTATION_TIMEOUT: Duration = Duration::from_secs(3600);
-/// Why replicas don't do what only SQLite does.
-const REPLICATED: &str = "on an SQL server its own tools do this: this is served for SQLite alone";
 /// A part of the log that is read at once.
 const PAGE_BYTES: usize = 1 << 20;
 
@@ -34,8 +34,16 @@ pub struct Checksum {
 }
 
 impl Engine {
-    /// Raised alarms, and [`Alarm::NoSpace`] while the disk is full.
-    pub fn alarms(&self) -> Alarms {
+    /// Raised alarms, wherever they were raised, and [`Alarm::NoSpace`] while the disk is full.
+    pub async fn alarms(&self) -> Result<Alarms, Fault> {
+        if let Some(replicas) = self.replicas() {
+            replicas.learn_alarms().await?;
+        }
+        Ok(self.known_alarms())
+    }
+
+    /// The alarms that are known here.
+    pub fn known_alarms(&self) -> Alarms {
         let alarms = self.shared.state().alarms;
         alarms.with(
             Alarm::NoSpace,
@@ -45,9 +53,6 @@ impl Engine {
 
     /// Raises or clears an alarm. One that came from a full disk comes back with the next write that finds no space.
     pub async fn set_alarm(&self, alarm: Alarm, raised: bool) -> Result<(), Fault> {
-        if self.is_replica() {
-            return Err(Fault::Unsupported(REPLICATED));
-        }
         if alarm == Alarm::NoSpace && !raised {
             self.shared.set_full(false);
         }
@@ -56,7 +61,7 @@ impl Engine {
     }
 
     /// Whether a request is to be tried at all. The first one that goes over the quota raises the alarm.
-    pub(super) async fn admit(&self, request: &Request) -> Result<(), Fault> {
+    pub(crate) async fn admit(&self, request: &Request) -> Result<(), Fault> {
         let cost = match request {
             Request::Alarm { .. } | Request::Defragment | Request::Expire { .. } => return Ok(()),
             Request::Compact { .. } | Request::Renew { .. } | Request::Revoke { .. } => 0,
@@ -171,15 +176,29 @@ impl Engine {
         Ok(())
     }
 
-    /// A copy of the store as of one moment.
+    /// A copy of the store as of one moment: a SQLite store, whatever this one is kept in.
     pub async fn copy(&self) -> Result<File, Fault> {
-        self.shared.blocking(|shared| shared.reader.copy()).await
+        let Some(replicas) = self.replicas() else {
+            return self.shared.blocking(|shared| shared.reader.copy()).await;
+        };
+        self.confirm().await?;
+        for _ in 0..TRIES {
+            let leases = replicas.leases().await?;
+            let copied = self
+                .shared
+                .blocking(move |shared| copy_log(shared, &leases));
+            if let Some(copy) = copied.await? {
+                return Ok(copy);
+            }
+        }
+        Err(Fault::Timeout)
     }
 
     /// Gives all free space back to the file system.
     pub async fn defragment(&self) -> Result<i64, Fault> {
-        if self.is_replica() {
-            return Err(Fault::Unsupported(REPLICATED));
+        if let Some(replicas) = self.replicas() {
+            replicas.shrink().await?;
+            return Ok(self.shared.state().revision);
         }
         let answer = self.submit_within(
             Request::Defragment,
@@ -191,4 +210,40 @@ impl Engine {
             _ => Err(Fault::Stopped),
         }
     }
+}
+
+/// A store with the rows up to the newest revision, and these leases; `None` if a compaction came in between.
+fn copy_log(shared: &Shared, leases: &[Lease]) -> Result<Option<File>, StoreError> {
+    let (revision, compacted) = {
+        let state = shared.state();
+        (state.revision, state.compacted)
+    };
+    let mut is_whole = true;
+    let copy = sqlite::collect(|filler| {
+        let mut from = 0;
+        while from <= revision && is_whole {
+            let all = KeyRange::all();
+            let page = shared.reader.page(&all, from, revision, PAGE_BYTES)?;
+            is_whole = page.compacted <= compacted;
+            for Logged {
+                key,
+                version,
+                value,
+            } in page.writes
+            {
+                filler.add(&Write {
+                    key,
+                    version,
+                    value,
+                    previous: None,
+                })?;
+            }
+            from = page.through + 1;
+        }
+        for lease in leases {
+            filler.lease(lease)?;
+        }
+        Ok(compacted)
+    })?;
+    Ok(is_whole.then_some(copy))
 }

@@ -120,6 +120,11 @@ impl Engine {
         self.replicas().is_some()
     }
 
+    /// Whether another replica isn't the one that decides.
+    fn writes_here(&self) -> bool {
+        self.replicas().is_none_or(|replicas| replicas.writes())
+    }
+
     /// The term of whoever writes, and its member id; 0 for nobody.
     pub fn term(&self) -> (u64, u64) {
         match &self.writer {
@@ -152,7 +157,9 @@ impl Engine {
         caller: Caller,
         limit: Duration,
     ) -> Result<Reply, Fault> {
-        self.admit(&request).await?;
+        if self.writes_here() {
+            self.admit(&request).await?;
+        }
         match &self.writer {
             Writer::Alone(commands) => match enqueue(commands, request, caller) {
                 Ok(answer) => wait(answer, limit).await,

@@ -120,6 +120,13 @@ impl Shared {
         self.metrics.size(size);
     }
 
+    /// Adds to the size what isn't measured yet.
+    pub(super) fn grow(&self, bytes: u64) {
+        let mut size = self.size.lock().unwrap_or_else(PoisonError::into_inner);
+        size.total += bytes;
+        size.in_use += bytes;
+    }
+
     /// Whether the last write found no space.
     pub fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)

@@ -24,6 +24,8 @@ use std::time::Instant;
 const BATCH: usize = 512;
 /// Bytes of them, roughly: what servers take in one statement is limited, and so is memory.
 const BATCH_BYTES: usize = 8 << 20;
+/// Bytes that a row takes beside its key and its value, roughly.
+const ROW: usize = 120;
 /// Rows that a compaction removes within the transaction of others.
 const ROWS_BESIDE: usize = 64;
 
@@ -196,10 +198,11 @@ impl Writer {
             self.shared.set_full(false);
         }
         self.shared.publish(&changes);
+        self.measure();
+        self.estimate(&changes);
         for done in done {
             self.answer(done);
         }
-        self.measure();
         Ok(())
     }
 
@@ -292,6 +295,16 @@ impl Writer {
         }
         // A client that has gone needs no answer.
         let _ = command.reply.send(outcome);
+    }
+
+    /// Counts what was added, until the store is measured again elsewhere: the quota goes by it.
+    fn estimate(&self, changes: &[Changes]) {
+        if !matches!(self.log.size(), Ok(None)) {
+            return;
+        }
+        let writes = changes.iter().flat_map(|changes| &changes.writes);
+        let bytes = writes.map(|write| write.key.len() + write.value.len() + ROW);
+        self.shared.grow(bytes.sum::<usize>() as u64);
     }
 
     fn measure(&self) {

@@ -1,5 +1,6 @@
 //! Wire ⇄ domain. What comes in is checked here, as etcd checks it, so that the domain needs no second look.
 
+use crate::domain::alarm::Alarm;
 use crate::domain::fault::Fault;
 use crate::domain::range::KeyRange;
 use crate::domain::request::{
@@ -232,5 +233,13 @@ fn response_op(answer: Answer) -> pb::ResponseOp {
     };
     pb::ResponseOp {
         response: Some(response),
+    }
+}
+
+/// etcd's name of an alarm.
+pub fn alarm(alarm: Alarm) -> pb::AlarmType {
+    match alarm {
+        Alarm::Corrupt => pb::AlarmType::Corrupt,
+        Alarm::NoSpace => pb::AlarmType::Nospace,
     }
 }

@@ -1,6 +1,6 @@
 //! Health and care of the store.
 
-use super::Services;
+use super::{Services, convert};
 use crate::domain::alarm::Alarm;
 use crate::domain::authz::Call;
 use crate::domain::fault::Fault;
@@ -38,8 +38,12 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         let bytes = |size: u64| i64::try_from(size).unwrap_or(i64::MAX);
         let index = revision.unsigned_abs();
         let (raft_term, leader) = self.0.engine.term();
-        let errors = engine.alarms().iter().map(|alarm| {
-            let kind = wire(alarm).as_str_name();
+        let alarms = engine
+            .alarms()
+            .await
+            .unwrap_or_else(|_| engine.known_alarms());
+        let errors = alarms.iter().map(|alarm| {
+            let kind = convert::alarm(alarm).as_str_name();
             format!("memberID:{} alarm:{kind}", shared.member_id)
         });
         Ok(Response::new(pb::StatusResponse {
@@ -66,7 +70,7 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         self.0.caller(&request, Call::Care)?;
         let request = request.into_inner();
         let engine = &self.0.engine;
-        let before = engine.alarms();
+        let before = engine.alarms().await?;
         let alarm = match request.alarm() {
             pb::AlarmType::None => None,
             pb::AlarmType::Nospace => Some(Alarm::NoSpace),
@@ -90,7 +94,7 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         let shared = engine.shared();
         let member = |alarm| pb::AlarmMember {
             member_id: shared.member_id,
-            alarm: wire(alarm).into(),
+            alarm: convert::alarm(alarm).into(),
         };
         Ok(Response::new(pb::AlarmResponse {
             header: Some(self.0.header(shared.state().revision)),
@@ -162,12 +166,5 @@ impl pb::maintenance_server::Maintenance for Maintenance {
             &request,
             "versions of datastore-proxy are changed by changing its image",
         )
-    }
-}
-
-fn wire(alarm: Alarm) -> pb::AlarmType {
-    match alarm {
-        Alarm::Corrupt => pb::AlarmType::Corrupt,
-        Alarm::NoSpace => pb::AlarmType::Nospace,
     }
 }

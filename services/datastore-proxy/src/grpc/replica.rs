@@ -52,6 +52,8 @@ impl Replica {
                 let Some(request) = wire::request(work)? else {
                     return Err(Fault::Unsupported("this request is not known here"));
                 };
+                // What the store may hold is decided where it is written.
+                self.services.engine.admit(&request).await?;
                 queue(&commands, request, caller).await
             }
         }

@@ -38,11 +38,13 @@ pub(super) async fn lead(replicas: &Arc<Replicas>, won: Won) {
 async fn prepare(replicas: &Arc<Replicas>, won: &Won) -> Result<Box<dyn Log>, StoreError> {
     follow::catch_up(replicas, i64::MAX).await?;
     let leases = replicas.database.leases().await?;
+    let alarms = replicas.database.alarms().await?;
     let shared = &replicas.shared;
     let last_row = {
         let now = shared.clock.now();
         let mut state = shared.state_mut();
         state.adopt(leases);
+        state.alarms = alarms;
         state.leases.clamp(now);
         state.leases.stretch(now, GRACE);
         state.next_row - 1

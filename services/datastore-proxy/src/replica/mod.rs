@@ -17,6 +17,7 @@ pub use peer::{Dial, PeerChannel, loopback};
 
 use crate::domain::authz::Caller;
 use crate::domain::fault::Fault;
+use crate::domain::lease::Lease;
 use crate::engine::{self, Refused, Reply, Request, Shared};
 use crate::metrics::Metrics;
 use crate::store::Loaded;
@@ -136,6 +137,36 @@ impl Replicas {
     /// The replicas that live.
     pub async fn members(&self) -> Result<Vec<Member>, Fault> {
         Ok(self.database.members().await?)
+    }
+
+    /// Whether this one writes.
+    pub fn writes(&self) -> bool {
+        matches!(&*self.writer.borrow(), Writer::Here { .. })
+    }
+
+    /// Takes over the alarms that another replica has raised or cleared.
+    pub async fn learn_alarms(&self) -> Result<(), Fault> {
+        if self.writes() {
+            return Ok(());
+        }
+        let alarms = self.database.alarms().await?;
+        // Who has begun to write meanwhile knows better.
+        if !self.writes() {
+            self.shared.state_mut().alarms = alarms;
+        }
+        Ok(())
+    }
+
+    /// All leases.
+    pub async fn leases(&self) -> Result<Vec<Lease>, Fault> {
+        Ok(self.database.leases().await?)
+    }
+
+    /// Has the database give free space back.
+    pub async fn shrink(&self) -> Result<(), Fault> {
+        self.database.shrink().await?;
+        self.shared.set_size(self.database.size().await?);
+        Ok(())
     }
 
     /// Has the writer do something, wherever it is.

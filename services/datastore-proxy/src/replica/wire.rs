@@ -1,5 +1,6 @@
 //! Requests to the writer and its answers, on the wire and back. Transactions travel as etcd's own messages.
 
+use crate::domain::alarm::Alarm;
 use crate::domain::authz::Caller;
 use crate::domain::fault::Fault;
 use crate::domain::range::KeyRange;
@@ -29,7 +30,11 @@ pub fn work(request: &Request) -> Option<Work> {
             revision: *revision,
             physical: *physical,
         }),
-        Request::Alarm { .. } | Request::Defragment | Request::Expire { .. } => return None,
+        Request::Alarm { alarm, raised } => Work::Alarm(pb::SetAlarm {
+            alarm: convert::alarm(*alarm).into(),
+            raised: *raised,
+        }),
+        Request::Defragment | Request::Expire { .. } => return None,
         Request::Grant { id, ttl } => Work::Grant(etcd::LeaseGrantRequest { id: *id, ttl: *ttl }),
         Request::Renew { id } => Work::Renew(etcd::LeaseKeepAliveRequest { id: *id }),
         Request::Revoke { id } => Work::Revoke(etcd::LeaseRevokeRequest { id: *id }),
@@ -48,6 +53,14 @@ pub fn message(work: Work, caller: &Caller) -> pb::SubmitRequest {
 /// What was asked of the writer's queue. `None`: it is answered without it.
 pub fn request(work: Work) -> Result<Option<Request>, Fault> {
     Ok(Some(match work {
+        Work::Alarm(set) => Request::Alarm {
+            alarm: match set.alarm() {
+                etcd::AlarmType::Nospace => Alarm::NoSpace,
+                etcd::AlarmType::Corrupt => Alarm::Corrupt,
+                etcd::AlarmType::None => return Ok(None),
+            },
+            raised: set.raised,
+        },
         Work::Txn(txn) => Request::Txn(convert::txn(txn)?),
         Work::Compact(etcd::CompactionRequest { revision, physical }) => {
             Request::Compact { revision, physical }

@@ -1,5 +1,6 @@
 //! What one transaction is to change, as a database that takes whole batches wants it.
 
+use crate::domain::alarm::Alarms;
 use crate::domain::lease::{Lease, LeaseChange};
 use crate::domain::state::{Changes, Write};
 use crate::domain::version::Row;
@@ -18,6 +19,8 @@ pub struct Batch {
     pub ended: BTreeSet<i64>,
     /// Revisions below this one become forgotten.
     pub compacted: Option<i64>,
+    /// The alarms as they are to be.
+    pub alarms: Option<Alarms>,
     /// Rows that a compaction dropped.
     pub removed: Vec<Row>,
 }
@@ -28,6 +31,7 @@ impl Batch {
         self.writes.extend(changes.writes.iter().cloned());
         changes.leases.iter().for_each(|change| self.fold(change));
         self.compacted = changes.compacted.or(self.compacted);
+        self.alarms = changes.alarms.or(self.alarms);
     }
 
     /// Whether nothing is to be changed.

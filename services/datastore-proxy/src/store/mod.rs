@@ -3,8 +3,10 @@
 
 pub mod batch;
 pub mod gathered;
+pub mod mysql;
 pub mod postgres;
 pub mod replicated;
+pub mod server;
 pub mod sqlite;
 
 use crate::domain::fault::Fault;

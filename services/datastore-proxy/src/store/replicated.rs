@@ -1,6 +1,7 @@
 //! What a database that several replicas share offers beside the log: the term, and the log as the others read it.
 
 use super::{Loaded, Log, Logged, Reader, Size, StoreError};
+use crate::domain::alarm::Alarms;
 use crate::domain::election::{Tenure, Term};
 use crate::domain::lease::Lease;
 use crate::domain::version::Row;
@@ -79,10 +80,18 @@ pub trait Replicated: Send + Sync {
     async fn tail(&self, revision: i64, through: Row) -> Result<Tail, StoreError>;
     /// All leases.
     async fn leases(&self) -> Result<Vec<Lease>, StoreError>;
+    /// The alarms.
+    async fn alarms(&self) -> Result<Alarms, StoreError>;
+    /// Has the database give free space back, beside everything else. Takes as long as it takes.
+    async fn shrink(&self) -> Result<(), StoreError>;
     /// How large the store is.
     async fn size(&self) -> Result<Size, StoreError>;
     /// Says that a replica lives.
     async fn announce(&self, member: &Member) -> Result<(), StoreError>;
     /// Replicas that said so lately.
     async fn members(&self) -> Result<Vec<Member>, StoreError>;
+    /// Marks the store as one that is being filled: nobody opens it until that has ended.
+    async fn begin_filling(&self) -> Result<(), StoreError>;
+    /// From now on it is whole.
+    async fn end_filling(&self) -> Result<(), StoreError>;
 }

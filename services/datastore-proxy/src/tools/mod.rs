@@ -30,7 +30,7 @@ pub fn commands() -> Vec<Command> {
 fn store(sources: &Sources) -> anyhow::Result<PathBuf> {
     match sources.load::<Config>()?.endpoint()? {
         Endpoint::Sqlite(path) => Ok(path),
-        Endpoint::Etcd(_) | Endpoint::Postgres(_) => Err(Error::NotAFile.into()),
+        Endpoint::Etcd(_) | Endpoint::Server(_) => Err(Error::NotAFile.into()),
     }
 }
 

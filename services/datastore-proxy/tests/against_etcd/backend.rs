@@ -1,5 +1,6 @@
 //! The two sides: a real etcd, and datastore-proxy over one of its backends.
 
+use crate::support::database::Kind;
 use crate::support::{Clients, Served, Store};
 use sextant_testkit::{Process, eventually};
 use std::path::{Path, PathBuf};
@@ -66,17 +67,19 @@ impl Etcd {
 /// What datastore-proxy keeps its data in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
+    MariaDb,
     Postgres,
     Sqlite,
 }
 
 impl Backend {
-    pub const ALL: [Self; 2] = [Self::Sqlite, Self::Postgres];
+    pub const ALL: [Self; 3] = [Self::Sqlite, Self::MariaDb, Self::Postgres];
 
     /// A datastore-proxy with an empty store; `None`, after a line `SKIP …`, where there can be none.
     pub async fn start(self) -> Option<Running> {
         let store = match self {
-            Self::Postgres => Store::postgres().await?,
+            Self::MariaDb => Store::server(Kind::MariaDb).await?,
+            Self::Postgres => Store::server(Kind::Postgres).await?,
             Self::Sqlite => Store::sqlite(),
         };
         let served = Served::on(&store).await;

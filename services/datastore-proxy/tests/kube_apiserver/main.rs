@@ -25,6 +25,7 @@ use apiserver::ApiServer;
 use load::{Kind, Load};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use support::database;
 use support::{Served, Store};
 
 const OBJECTS: usize = 500;
@@ -47,9 +48,18 @@ async fn caches_hold_what_is_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn caches_hold_what_is_stored_through_two_replicas() {
+async fn caches_hold_what_is_stored_through_two_replicas_on_mariadb() {
+    through_two_replicas(database::Kind::MariaDb).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn caches_hold_what_is_stored_through_two_replicas_on_postgresql() {
+    through_two_replicas(database::Kind::Postgres).await;
+}
+
+async fn through_two_replicas(kind: database::Kind) {
     let Some(binary) = binary() else { return };
-    let Some(store) = Store::postgres().await else {
+    let Some(store) = Store::server(kind).await else {
         return;
     };
     let first = Served::on(&store).await;

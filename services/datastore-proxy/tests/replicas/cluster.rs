@@ -1,6 +1,6 @@
 //! Replicas, in process and as processes.
 
-use crate::support::database::Postgres;
+use crate::support::database::Server;
 use crate::support::{self, Clients, Served, free_port};
 use sextant_proto::etcd::etcdserverpb as pb;
 use sextant_testkit::{Process, eventually};
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Three replicas in this process, one of them writing.
-pub async fn three(server: &Postgres) -> (Vec<Served>, Vec<Clients>) {
+pub async fn three(server: &Server) -> (Vec<Served>, Vec<Clients>) {
     let mut replicas = Vec::new();
     let mut clients = Vec::new();
     for _ in 0..3 {

@@ -4,11 +4,20 @@ use crate::cluster::{Replica, leader_is, three_processes};
 use crate::history::Load;
 use crate::proxy::Proxy;
 use crate::support::Clients;
-use crate::support::database::{Postgres, endpoint};
+use crate::support::database::{Server, on_each_server};
 use nix::sys::signal::Signal;
 use sextant_proto::etcd::etcdserverpb as pb;
 use sextant_testkit::eventually;
 use std::time::Duration;
+
+on_each_server! {
+    a_killed_writer_is_replaced,
+    a_writer_that_stands_still_is_replaced_and_follows_when_it_wakes,
+    a_database_that_restarts_loses_nothing,
+    a_database_that_stands_still_loses_nothing,
+    a_commit_whose_connection_is_cut_is_answered_as_it_went,
+    a_follower_that_slept_through_a_compaction_says_so_to_its_watches,
+}
 
 const WRITERS: usize = 4;
 
@@ -16,15 +25,11 @@ fn clients(replicas: &[Replica]) -> Vec<Clients> {
     replicas.iter().map(|r| r.clients.clone()).collect()
 }
 
-fn everywhere(server: &Postgres) -> [String; 3] {
+fn everywhere(server: &Server) -> [String; 3] {
     std::array::from_fn(|_| server.endpoint("plane"))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_writer_is_replaced() {
-    let Some(server) = Postgres::start().await else {
-        return;
-    };
+async fn a_killed_writer_is_replaced(server: Server) {
     let mut replicas = three_processes(everywhere(&server)).await;
     let load = Load::start(&clients(&replicas), WRITERS);
     for _ in 0..2 {
@@ -42,11 +47,7 @@ async fn a_killed_writer_is_replaced() {
     load.check(&clients(&replicas)).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_writer_that_stands_still_is_replaced_and_follows_when_it_wakes() {
-    let Some(server) = Postgres::start().await else {
-        return;
-    };
+async fn a_writer_that_stands_still_is_replaced_and_follows_when_it_wakes(server: Server) {
     let replicas = three_processes(everywhere(&server)).await;
     let load = Load::start(&clients(&replicas), WRITERS);
     load.more(100).await;
@@ -77,11 +78,7 @@ async fn a_writer_that_stands_still_is_replaced_and_follows_when_it_wakes() {
     load.check(&clients(&replicas)).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_restarts_loses_nothing() {
-    let Some(mut server) = Postgres::start().await else {
-        return;
-    };
+async fn a_database_that_restarts_loses_nothing(mut server: Server) {
     let replicas = three_processes(everywhere(&server)).await;
     let load = Load::start(&clients(&replicas), WRITERS);
     for _ in 0..3 {
@@ -92,13 +89,12 @@ async fn a_database_that_restarts_loses_nothing() {
     load.check(&clients(&replicas)).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_stands_still_loses_nothing() {
-    let Some(server) = Postgres::start().await else {
-        return;
-    };
-    let proxy = Proxy::start(server.port).await;
-    let replicas = three_processes(std::array::from_fn(|_| endpoint(proxy.port, "plane"))).await;
+async fn a_database_that_stands_still_loses_nothing(server: Server) {
+    let proxy = Proxy::start(server.port()).await;
+    let replicas = three_processes(std::array::from_fn(|_| {
+        server.endpoint_at(proxy.port, "plane")
+    }))
+    .await;
     let load = Load::start(&clients(&replicas), WRITERS);
     load.more(100).await;
     proxy.hold(true);
@@ -108,13 +104,12 @@ async fn a_database_that_stands_still_loses_nothing() {
     load.check(&clients(&replicas)).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_whose_connection_is_cut_is_answered_as_it_went() {
-    let Some(server) = Postgres::start().await else {
-        return;
-    };
-    let proxy = Proxy::start(server.port).await;
-    let replicas = three_processes(std::array::from_fn(|_| endpoint(proxy.port, "plane"))).await;
+async fn a_commit_whose_connection_is_cut_is_answered_as_it_went(server: Server) {
+    let proxy = Proxy::start(server.port()).await;
+    let replicas = three_processes(std::array::from_fn(|_| {
+        server.endpoint_at(proxy.port, "plane")
+    }))
+    .await;
     let load = Load::start(&clients(&replicas), WRITERS);
     for _ in 0..15 {
         load.more(40).await;
@@ -124,11 +119,7 @@ async fn a_commit_whose_connection_is_cut_is_answered_as_it_went() {
     load.check(&clients(&replicas)).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_follower_that_slept_through_a_compaction_says_so_to_its_watches() {
-    let Some(server) = Postgres::start().await else {
-        return;
-    };
+async fn a_follower_that_slept_through_a_compaction_says_so_to_its_watches(server: Server) {
     let replicas = three_processes(everywhere(&server)).await;
     let (mut writer, mut sleeper) = (replicas[0].clients.clone(), replicas[1].clients.clone());
     let create = |key: &str| pb::WatchCreateRequest {

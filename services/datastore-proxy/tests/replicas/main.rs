@@ -24,15 +24,19 @@ use sextant_proto::etcd::etcdserverpb as pb;
 use sextant_proto::etcd::etcdserverpb::watch_request::RequestUnion;
 use sextant_testkit::eventually;
 use std::time::Duration;
-use support::database::Postgres;
+use support::database::{Server, on_each_server};
 use support::{Clients, Served, get, list, put, revision};
 use tonic::Code;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_replica_sees_at_once_what_another_one_acknowledged() {
-    let Some(server) = Postgres::start().await else {
-        return;
-    };
+on_each_server! {
+    every_replica_sees_at_once_what_another_one_acknowledged,
+    a_watch_hears_of_what_is_written_elsewhere,
+    a_lease_is_the_same_on_every_replica,
+    what_one_replica_compacts_every_replica_forgets,
+    schemas_do_not_see_each_other,
+}
+
+async fn every_replica_sees_at_once_what_another_one_acknowledged(server: Server) {
     let (replicas, mut clients) = three(&server).await;
     for round in 0..30_i64 {
         let writer = usize::try_from(round % 3).unwrap();
@@ -61,11 +65,7 @@ async fn every_replica_sees_at_once_what_another_one_acknowledged() {
     stop(replicas).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_watch_hears_of_what_is_written_elsewhere() {
-    let Some(server) = Postgres::start().await else {
-        return;
-    };
+async fn a_watch_hears_of_what_is_written_elsewhere(server: Server) {
     let (replicas, mut clients) = three(&server).await;
     let mut streams = Vec::new();
     for clients in &mut clients {
@@ -101,11 +101,7 @@ async fn a_watch_hears_of_what_is_written_elsewhere() {
     stop(replicas).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lease_is_the_same_on_every_replica() {
-    let Some(server) = Postgres::start().await else {
-        return;
-    };
+async fn a_lease_is_the_same_on_every_replica(server: Server) {
     let (replicas, mut clients) = three(&server).await;
     for (number, clients) in (1_i64..).zip(&mut clients) {
         let (id, ttl) = (number, 600);
@@ -144,11 +140,7 @@ async fn a_lease_is_the_same_on_every_replica() {
     stop(replicas).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_one_replica_compacts_every_replica_forgets() {
-    let Some(server) = Postgres::start().await else {
-        return;
-    };
+async fn what_one_replica_compacts_every_replica_forgets(server: Server) {
     let (replicas, mut clients) = three(&server).await;
     for number in 0..50 {
         clients[0].put("k", &number.to_string()).await;
@@ -180,11 +172,7 @@ async fn what_one_replica_compacts_every_replica_forgets() {
     stop(replicas).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn schemas_do_not_see_each_other() {
-    let Some(server) = Postgres::start().await else {
-        return;
-    };
+async fn schemas_do_not_see_each_other(server: Server) {
     let mut planes = Vec::new();
     for schema in ["plane_a", "plane_b"] {
         let served = Served::start_with(support::replica(&server.endpoint(schema))).await;

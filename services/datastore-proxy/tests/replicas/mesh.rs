@@ -1,10 +1,10 @@
 //! Between replicas there is mutual TLS, and only datastore-proxy may ask what replicas ask each other.
 
 use crate::support;
-use crate::support::database::Postgres;
+use crate::support::database::{Server, on_each_server};
 use datastore_proxy::app::Bound;
 use datastore_proxy::config::{Config, DatabaseConfig};
-use datastore_proxy::store::postgres::Settings;
+use datastore_proxy::store::server::Settings;
 use sextant_identity::{Identity, Peer, ServiceName};
 use sextant_kit::{Context, DrainTrigger};
 use sextant_proto::datastore as pb;
@@ -13,6 +13,10 @@ use sextant_testkit::Root;
 use std::time::Duration;
 use tonic::Code;
 
+on_each_server! {
+    replicas_trust_each_other_and_nobody_else,
+}
+
 struct Replica {
     address: String,
     peer_address: String,
@@ -20,7 +24,7 @@ struct Replica {
 }
 
 impl Replica {
-    async fn start(server: &Postgres, root: &Root) -> Self {
+    async fn start(server: &Server, root: &Root) -> Self {
         let (ctx, trigger) = Context::new();
         let own = Identity::Service(ServiceName::DatastoreProxy);
         let mesh = root.mesh(own.clone());
@@ -48,11 +52,7 @@ impl Replica {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn replicas_trust_each_other_and_nobody_else() {
-    let Some(server) = Postgres::start().await else {
-        return;
-    };
+async fn replicas_trust_each_other_and_nobody_else(server: Server) {
     let root = Root::new();
     let first = Replica::start(&server, &root).await;
     let second = Replica::start(&server, &root).await;

@@ -1,6 +1,6 @@
 //! A database that lets nobody in but over TLS and with a password.
 
-use crate::support::database::Postgres;
+use crate::support::database::{Kind, Server};
 use crate::support::{self, Served};
 use datastore_proxy::config::Config;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -41,15 +41,15 @@ fn secrets(name: &str) -> Secrets {
 }
 
 impl Secrets {
-    async fn server(&self) -> Option<Postgres> {
-        Postgres::start_secure(&self.certificate, &self.key, &self.password).await
+    async fn server(&self, kind: Kind) -> Option<Server> {
+        Server::start_secure(kind, &self.certificate, &self.key, &self.password).await
     }
 
     fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    fn config(&self, server: &Postgres) -> Config {
+    fn config(&self, server: &Server) -> Config {
         let mut config = support::replica(&server.endpoint("plane"));
         config.database.ca_file = Some(self.path().join("ca.pem"));
         config.database.password_file = Some(self.path().join("password"));
@@ -66,36 +66,46 @@ async fn refused(config: Config, reason: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replicas_reach_the_database_over_tls_with_a_password() {
-    let secrets = secrets("127.0.0.1");
-    let Some(server) = secrets.server().await else {
-        return;
-    };
-    let first = Served::start_with(secrets.config(&server)).await;
-    let second = Served::start_with(secrets.config(&server)).await;
-    assert_eq!(first.clients().await.put("k", "v").await, 2);
-    assert_eq!(second.clients().await.get("k").await.as_deref(), Some("v"));
-    assert_eq!(second.clients().await.put("k", "w").await, 3);
-    first.stop().await;
-    second.stop().await;
+    for kind in Kind::ALL {
+        let secrets = secrets("127.0.0.1");
+        let Some(server) = secrets.server(kind).await else {
+            continue;
+        };
+        let first = Served::start_with(secrets.config(&server)).await;
+        let second = Served::start_with(secrets.config(&server)).await;
+        assert_eq!(first.clients().await.put("k", "v").await, 2);
+        assert_eq!(second.clients().await.get("k").await.as_deref(), Some("v"));
+        assert_eq!(second.clients().await.put("k", "w").await, 3);
+        first.stop().await;
+        second.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_cannot_prove_its_name_gets_no_password() {
-    let secrets = secrets("db.example");
-    let Some(server) = secrets.server().await else {
-        return;
-    };
-    refused(secrets.config(&server), "not valid for name").await;
-    std::fs::write(secrets.path().join("ca.pem"), authority().pem()).unwrap();
-    refused(secrets.config(&server), "UnknownIssuer").await;
+    for kind in Kind::ALL {
+        let secrets = secrets("db.example");
+        let Some(server) = secrets.server(kind).await else {
+            continue;
+        };
+        refused(secrets.config(&server), "not valid for name").await;
+        std::fs::write(secrets.path().join("ca.pem"), authority().pem()).unwrap();
+        refused(secrets.config(&server), "UnknownIssuer").await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_password_is_told_and_not_shown() {
-    let secrets = secrets("127.0.0.1");
-    let Some(server) = secrets.server().await else {
-        return;
+    let told = |kind| match kind {
+        Kind::MariaDb => "Access denied for user",
+        Kind::Postgres => "password authentication failed",
     };
-    std::fs::write(secrets.path().join("password"), "wrong-all-along").unwrap();
-    refused(secrets.config(&server), "password authentication failed").await;
+    for kind in Kind::ALL {
+        let secrets = secrets("127.0.0.1");
+        let Some(server) = secrets.server(kind).await else {
+            continue;
+        };
+        std::fs::write(secrets.path().join("password"), "wrong-all-along").unwrap();
+        refused(secrets.config(&server), told(kind)).await;
+    }
 }

@@ -4,7 +4,7 @@
 pub mod database;
 pub mod stream;
 
-use database::Postgres;
+use database::{Kind, Server};
 use datastore_proxy::app::Bound;
 use datastore_proxy::config::{Config, PeerConfig};
 use sextant_kit::{Context, DrainTrigger};
@@ -31,7 +31,7 @@ pub struct Starting {
 
 /// A backend with nothing in it.
 pub enum Store {
-    Postgres(Box<Postgres>),
+    Server(Server),
     Sqlite(tempfile::TempDir, PathBuf),
 }
 
@@ -41,13 +41,13 @@ impl Store {
         Self::Sqlite(folder, path)
     }
 
-    pub async fn postgres() -> Option<Self> {
-        Postgres::start().await.map(Box::new).map(Self::Postgres)
+    pub async fn server(kind: Kind) -> Option<Self> {
+        Server::start(kind).await.map(Self::Server)
     }
 
     pub fn config(&self) -> Config {
         match self {
-            Self::Postgres(server) => replica(&server.endpoint("plane")),
+            Self::Server(server) => replica(&server.endpoint("plane")),
             Self::Sqlite(_, path) => config(path),
         }
     }
@@ -55,7 +55,7 @@ impl Store {
     /// Rows in its log.
     pub async fn rows(&self) -> i64 {
         match self {
-            Self::Postgres(server) => server.number("SELECT count(*) FROM plane.log").await,
+            Self::Server(server) => server.number("SELECT count(*) FROM plane.log").await,
             Self::Sqlite(_, path) => rusqlite::Connection::open(path)
                 .expect("the file")
                 .query_row("SELECT count(*) FROM log", [], |row| row.get(0))
@@ -74,10 +74,15 @@ macro_rules! on_each_backend {
                 super::$name(crate::support::Store::sqlite()).await;
             })+
         }
-        mod postgres {
+        $crate::support::on_each_backend!(in mariadb, MariaDb, $($name),+);
+        $crate::support::on_each_backend!(in postgres, Postgres, $($name),+);
+    };
+    (in $module:ident, $kind:ident, $($name:ident),+) => {
+        mod $module {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                if let Some(store) = crate::support::Store::postgres().await {
+                let kind = $crate::support::database::Kind::$kind;
+                if let Some(store) = $crate::support::Store::server(kind).await {
                     super::$name(store).await;
                 }
             })+

@@ -3,6 +3,7 @@
 use super::error::{describe, failed, is_lost};
 use super::link::{DEADLINE, Link, Parameters, Session};
 use super::settings::Settings;
+use crate::domain::alarm::Alarms;
 use crate::domain::version::Row;
 use crate::store::batch::Batch;
 use crate::store::replicated::Won;
@@ -43,6 +44,9 @@ const COMMIT: &str = "
         DELETE FROM log USING fence WHERE log.id = ANY ($18::bigint[])
     ), compacted AS (
         UPDATE meta SET value = $19 FROM fence WHERE name = 'compacted' AND value < $19
+    ), alarmed AS (
+        INSERT INTO meta (name, value) SELECT 'alarms', $20::bigint FROM fence WHERE $20::bigint IS NOT NULL
+        ON CONFLICT (name) DO UPDATE SET value = excluded.value
     )
     SELECT count(*) FROM fence";
 
@@ -231,6 +235,7 @@ async fn execute(
                 &batch.ended.iter().copied().collect::<Vec<_>>(),
                 &batch.removed,
                 &batch.compacted.unwrap_or(i64::MIN),
+                &batch.alarms.map(Alarms::to_bits),
             ],
         )
         .await?;

@@ -13,11 +13,12 @@ pub use settings::Settings;
 
 use super::replicated::{Member, Replicated, Tail, Won};
 use super::{Loaded, Log, Reader, Size, StoreError};
+use crate::domain::alarm::Alarms;
 use crate::domain::election::{Tenure, Term};
 use crate::domain::lease::Lease;
 use crate::domain::version::Row;
 use crate::store::gathered::Gathered;
-use link::Link;
+use link::{Link, Session};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
@@ -28,6 +29,15 @@ const READERS: usize = 3;
 const LISTED_SECONDS: f64 = 10.0;
 /// How long a question about the term may take; a sign of life that takes longer is none.
 const TERM_DEADLINE: Duration = Duration::from_secs(2);
+
+/// All, and what of it holds rows: their number, times what a row takes in a sample of about 200 pages, its place in
+/// the indexes included.
+const SIZE: &str = "
+    SELECT pg_total_relation_size('log') + pg_total_relation_size('lease'), (
+        (SELECT n_live_tup FROM pg_stat_user_tables WHERE relid = 'log'::regclass)
+        * (SELECT avg(pg_column_size(key) + pg_column_size(value) + 120) FROM log
+           TABLESAMPLE SYSTEM (least(100, 2e4 * 8192 / greatest(1, pg_relation_size('log')))))
+    )::bigint";
 
 /// A database, as one replica uses it. Connections are made when they are needed, and anew when they are lost.
 pub struct Postgres {
@@ -51,20 +61,6 @@ impl Postgres {
             settings,
             member_id,
         })
-    }
-}
-
-impl Postgres {
-    /// Marks the schema as one that is being filled: nobody opens it until that has ended.
-    pub async fn begin_filling(&self) -> Result<(), StoreError> {
-        let sql = "INSERT INTO meta (name, value) VALUES ('filling', 1)";
-        self.control.query("beginning", sql, &[]).await.map(drop)
-    }
-
-    /// From now on it is whole.
-    pub async fn end_filling(&self) -> Result<(), StoreError> {
-        let sql = "DELETE FROM meta WHERE name = 'filling'";
-        self.control.query("ending", sql, &[]).await.map(drop)
     }
 }
 
@@ -152,15 +148,32 @@ impl Replicated for Postgres {
             .collect())
     }
 
+    async fn alarms(&self) -> Result<Alarms, StoreError> {
+        let sql = "SELECT value FROM meta WHERE name = 'alarms'";
+        let rows = self.control.query("reading alarms", sql, &[]).await?;
+        let bits = rows.first().map(|row| row.get(0));
+        Ok(Alarms::from_bits(bits.unwrap_or_default()))
+    }
+
+    async fn shrink(&self) -> Result<(), StoreError> {
+        // On a connection of its own, without a limit.
+        let session = Session::open(&self.settings, Duration::ZERO).await?;
+        for table in ["log", "lease"] {
+            let vacuum = format!("VACUUM (ANALYZE) {table}");
+            let vacuumed = session.client.batch_execute(&vacuum).await;
+            vacuumed.map_err(|error| error::describe(&self.settings, "shrinking", &error))?;
+        }
+        Ok(())
+    }
+
     async fn size(&self) -> Result<Size, StoreError> {
-        let sql = "SELECT pg_total_relation_size('log') + pg_total_relation_size('lease')";
-        let rows = self.tail.query("measuring", sql, &[]).await?;
+        let rows = self.tail.query("measuring", SIZE, &[]).await?;
         let row = rows.first().ok_or_else(|| missing("log"))?;
         let total = row.get::<_, i64>(0).unsigned_abs();
-        // What of it is free is known to VACUUM alone.
+        let in_use = row.get::<_, Option<i64>>(1).map(i64::unsigned_abs);
         Ok(Size {
             total,
-            in_use: total,
+            in_use: in_use.unwrap_or(total).min(total),
         })
     }
 
@@ -199,6 +212,16 @@ impl Replicated for Postgres {
                 client_url: row.get(2),
             })
             .collect())
+    }
+
+    async fn begin_filling(&self) -> Result<(), StoreError> {
+        let sql = "INSERT INTO meta (name, value) VALUES ('filling', 1)";
+        self.control.query("beginning", sql, &[]).await.map(drop)
+    }
+
+    async fn end_filling(&self) -> Result<(), StoreError> {
+        let sql = "DELETE FROM meta WHERE name = 'filling'";
+        self.control.query("ending", sql, &[]).await.map(drop)
     }
 }
 

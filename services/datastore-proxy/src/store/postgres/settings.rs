@@ -2,7 +2,7 @@
 
 use crate::config::DatabaseConfig;
 use crate::error::Error;
-use std::path::Path;
+use crate::store::server;
 use std::time::Duration;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
@@ -51,7 +51,7 @@ impl Settings {
     pub fn new(endpoint: &str, database: &DatabaseConfig) -> Result<Self, Error> {
         let (endpoint, schema) = split_schema(endpoint);
         let schema = schema.unwrap_or(SCHEMA).to_owned();
-        if !is_identifier(&schema) {
+        if !server::is_identifier(&schema) || schema.starts_with("pg_") {
             return Err(Error::Schema(schema));
         }
         // The text isn't repeated: it may hold a password.
@@ -62,9 +62,9 @@ impl Settings {
             return Err(Error::PasswordInEndpoint);
         }
         if let Some(file) = &database.password_file {
-            config.password(read(file)?.trim_end_matches(['\r', '\n']));
+            config.password(server::password(file)?);
         }
-        let tls = database.ca_file.as_deref().map(read).transpose()?;
+        let tls = database.ca_file.as_deref().map(server::read).transpose()?;
         let tls = tls.map(|roots| super::tls::connector(&roots)).transpose()?;
         if tls.is_none() && !is_local(&config) {
             return Err(Error::PlaintextDatabase);
@@ -99,21 +99,9 @@ impl Settings {
     }
 }
 
-fn read(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(|error| Error::File {
-        path: path.to_owned(),
-        error,
-    })
-}
-
 fn is_local(config: &Config) -> bool {
     config.get_hosts().iter().all(|host| match host {
-        Host::Tcp(name) => {
-            name == "localhost"
-                || name
-                    .parse::<std::net::IpAddr>()
-                    .is_ok_and(|ip| ip.is_loopback())
-        }
+        Host::Tcp(name) => server::is_local(name),
         #[cfg(unix)]
         Host::Unix(_) => true,
     })
@@ -134,15 +122,6 @@ fn split_schema(endpoint: &str) -> (String, Option<&str>) {
     } else {
         (format!("{base}?{}", rest.join("&")), schema)
     }
-}
-
-/// Names that need no quotes, so that people can type them.
-fn is_identifier(name: &str) -> bool {
-    let mut characters = name.chars();
-    characters.next().is_some_and(|c| c.is_ascii_lowercase())
-        && characters.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-        && name.len() <= 63
-        && !name.starts_with("pg_")
 }
 
 /// An error with its causes.

@@ -1,8 +1,9 @@
 //! TLS to the database: rustls, the authorities of a file, names verified.
 
 use crate::error::Error;
-use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
-use rustls::{ClientConfig, RootCertStore};
+use crate::store::server;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -15,14 +16,7 @@ use tokio_rustls::TlsConnector;
 /// A connector that trusts the certificates of a PEM file.
 pub(super) fn connector(pem: &str) -> Result<TlsConnector, Error> {
     let refuse = |error: &dyn std::fmt::Display| Error::DatabaseAuthority(error.to_string());
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-        let certificate = certificate.map_err(|error| refuse(&error))?;
-        roots.add(certificate).map_err(|error| refuse(&error))?;
-    }
-    if roots.is_empty() {
-        return Err(refuse(&"there is no certificate in it"));
-    }
+    let roots = server::roots(pem)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -1,5 +1,6 @@
 //! Copies of a store that is in use.
 
+use super::fill::Filler;
 use super::schema::PATIENCE;
 use super::{StoreError, connect, describe, failed, sibling};
 use rusqlite::OpenFlags;
@@ -25,17 +26,7 @@ impl Drop for Temporary {
 /// A copy of the store at `path` as of now, which takes no more space on the disk than what the store holds. Its
 /// name is gone when it is returned, so it goes away with the handle, whatever becomes of this process.
 pub fn copy(path: &Path) -> Result<File, StoreError> {
-    let name = sibling(path, &format!("{SUFFIX}{:016x}", rand::random::<u64>()));
-    let opening = |error| failed(format!("opening {}", name.display()), error);
-    // SQLite would make it readable for others; it takes an empty file as well as none.
-    let file = OpenOptions::new()
-        .create_new(true)
-        .read(true)
-        .write(true)
-        .mode(0o600)
-        .open(&name)
-        .map_err(opening)?;
-    let name = Temporary(name);
+    let (file, name) = temporary(path)?;
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection
         .busy_timeout(PATIENCE)
@@ -45,6 +36,32 @@ pub fn copy(path: &Path) -> Result<File, StoreError> {
         .execute("VACUUM INTO ?1", [name.0.to_string_lossy()])
         .map_err(|error| describe(path, "copying", &error))?;
     Ok(file)
+}
+
+/// A store in a temporary file, made by `fill`, which tells below which revision it is compacted. Its name is gone
+/// when it is returned.
+pub fn collect(
+    fill: impl FnOnce(&mut Filler) -> Result<i64, StoreError>,
+) -> Result<File, StoreError> {
+    let (file, name) = temporary(&std::env::temp_dir().join("datastore-proxy"))?;
+    let mut filler = Filler::new(&name.0)?;
+    let compacted = fill(&mut filler)?;
+    filler.finish(compacted)?;
+    Ok(file)
+}
+
+/// A new file whose name begins as `path` does.
+fn temporary(path: &Path) -> Result<(File, Temporary), StoreError> {
+    let name = sibling(path, &format!("{SUFFIX}{:016x}", rand::random::<u64>()));
+    // SQLite would make it readable for others; it takes an empty file as well as none.
+    let file = OpenOptions::new()
+        .create_new(true)
+        .read(true)
+        .write(true)
+        .mode(0o600)
+        .open(&name)
+        .map_err(|error| failed(format!("opening {}", name.display()), error))?;
+    Ok((file, Temporary(name)))
 }
 
 /// Removes what a process that was killed has left.

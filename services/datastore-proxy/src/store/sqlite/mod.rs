@@ -14,7 +14,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
-pub use copy::copy;
+pub use copy::{collect, copy};
 
 use super::{Keys, Loaded, Opened, Reader, StoreError};
 use crate::domain::range::KeyRange;

@@ -5,8 +5,8 @@ use super::tenancy::Tenancy;
 use crate::config::{Config, DatabaseConfig, Endpoint};
 use crate::domain::state::State;
 use crate::error::Error;
-use crate::store::postgres::{Postgres, Settings};
 use crate::store::replicated::Replicated;
+use crate::store::server::Settings;
 use crate::store::sqlite::{self, Claim};
 use std::fmt;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 /// Where a store is.
 pub(super) enum Side {
     File(PathBuf),
-    Server(Box<Settings>),
+    Server(Settings),
 }
 
 impl fmt::Display for Side {
@@ -52,7 +52,7 @@ impl Side {
         };
         match config.endpoint()? {
             Endpoint::Sqlite(path) => Ok(Self::File(path)),
-            Endpoint::Postgres(url) => Ok(Self::Server(Box::new(Settings::new(&url, database)?))),
+            Endpoint::Server(url) => Ok(Self::Server(Settings::new(&url, database)?)),
             Endpoint::Etcd(_) => Err(Error::MigrationOfEtcd),
         }
     }
@@ -89,7 +89,10 @@ pub(super) fn look_at_file(path: &std::path::Path) -> Result<Held, Error> {
 }
 
 /// What is in a schema whose term is held.
-pub(super) fn look_at_server(database: &Arc<Postgres>, runtime: &Runtime) -> Result<Held, Error> {
+pub(super) fn look_at_server(
+    database: &Arc<dyn Replicated>,
+    runtime: &Runtime,
+) -> Result<Held, Error> {
     let (loaded, leases) = runtime.block_on(async {
         let loaded = database.load().await?;
         Ok::<_, Error>((loaded.state, database.leases().await?))

@@ -6,7 +6,6 @@ use super::tenancy::Tenancy;
 use crate::domain::lease::{Lease, LeaseChange};
 use crate::domain::state::{Changes, State, Write};
 use crate::error::Error;
-use crate::store::replicated::Replicated;
 use crate::store::sqlite::fill::Filler;
 use crate::store::sqlite::{self, Claim};
 use crate::store::{Log, Logged, StoreError};

@@ -2,8 +2,8 @@
 
 use crate::domain::election::{BEAT, LOOK, Observer, Verdict};
 use crate::error::Error;
-use crate::store::postgres::{Postgres, Settings};
 use crate::store::replicated::{Member, Replicated, Won};
+use crate::store::server::Settings;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
@@ -12,7 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub(super) struct Tenancy<'r> {
     runtime: &'r Runtime,
-    database: Arc<Postgres>,
+    database: Arc<dyn Replicated>,
     won: Won,
     name: String,
     /// The last row that is to be visible.
@@ -51,7 +51,7 @@ impl<'r> Tenancy<'r> {
         self.runtime
     }
 
-    pub(super) fn database(&self) -> &Arc<Postgres> {
+    pub(super) fn database(&self) -> &Arc<dyn Replicated> {
         &self.database
     }
 
@@ -83,10 +83,10 @@ impl<'r> Tenancy<'r> {
     }
 }
 
-async fn win(settings: Settings, name: &str) -> Result<(Arc<Postgres>, Won), Error> {
+async fn win(settings: Settings, name: &str) -> Result<(Arc<dyn Replicated>, Won), Error> {
     let disturbed = || Error::MigrationDisturbed(name.to_owned());
     let id = rand::random::<u64>() | 1;
-    let database = Postgres::open(settings, id).await?;
+    let database = settings.open(id).await?;
     let candidate = Member {
         id,
         ..Member::default()
@@ -100,7 +100,7 @@ async fn win(settings: Settings, name: &str) -> Result<(Arc<Postgres>, Won), Err
         }
         if observer.observe(&term, Instant::now()) == Verdict::Campaign {
             let won = database.campaign(&term, &candidate).await?;
-            return Ok((Arc::new(database), won.ok_or_else(disturbed)?));
+            return Ok((database, won.ok_or_else(disturbed)?));
         }
         tokio::time::sleep(LOOK).await;
     }

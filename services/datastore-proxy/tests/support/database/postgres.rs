@@ -1,12 +1,13 @@
-//! Database servers of the tests' own: a process on a free port, its data in a temporary folder.
+//! A PostgreSQL server.
 
+use super::write;
 use sextant_testkit::{Process, eventually};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::process::Command;
 
-/// A PostgreSQL server.
+/// A server whose data is in a temporary folder.
 pub struct Postgres {
     process: Process,
     programs: PathBuf,
@@ -17,15 +18,13 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Starts one; says why if that can't be done here.
-    pub async fn start() -> Option<Self> {
+    pub(super) async fn start() -> Option<Self> {
         let server = Self::made(&[], &[], &[]).await?;
         server.answers().await;
         Some(server)
     }
 
-    /// Starts one that lets nobody in but over TLS, and with this password.
-    pub async fn start_secure(certificate: &str, key: &str, password: &str) -> Option<Self> {
+    pub(super) async fn start_secure(certificate: &str, key: &str, password: &str) -> Option<Self> {
         let hba = "hostssl all all 127.0.0.1/32 scram-sha-256\n";
         let files = [
             ("data/server.crt", certificate),
@@ -33,13 +32,7 @@ impl Postgres {
             ("data/pg_hba.conf", hba),
         ];
         let server = Self::made(&["ssl=on"], &[("password", password)], &files).await?;
-        eventually(Duration::from_secs(30), "PostgreSQL listens", || async {
-            let dialed = tokio::net::TcpStream::connect(("127.0.0.1", server.port)).await;
-            dialed
-                .map(drop)
-                .map_err(|error| format!("{error}: {}", server.process.output()))
-        })
-        .await;
+        super::listens(server.port, &server.process).await;
         Some(server)
     }
 
@@ -81,7 +74,7 @@ impl Postgres {
             "initdb: {}",
             String::from_utf8_lossy(&made.stderr)
         );
-        let port = super::free_port();
+        let port = crate::support::free_port();
         write(folder.path(), owner, after);
         let process = serve(&programs, owner, folder.path(), port, settings);
         Some(Self {
@@ -94,33 +87,17 @@ impl Postgres {
         })
     }
 
-    /// The endpoint of a schema on it.
-    pub fn endpoint(&self, schema: &str) -> String {
-        endpoint(self.port, schema)
-    }
-
-    /// Stops it as a crash would, and starts it again on the same port.
-    pub async fn restart(&mut self) {
+    pub(super) async fn restart(&mut self) {
         self.crash();
         let folder = self.folder.path();
         self.process = serve(&self.programs, self.owner, folder, self.port, self.settings);
         self.answers().await;
     }
 
-    /// Sends a signal to the server.
-    pub fn signal(&self, signal: nix::sys::signal::Signal) {
-        self.process.signal(signal);
-    }
-
     fn crash(&mut self) {
         // "Immediate shutdown": no checkpoint, recovery at the next start.
         self.process.signal(nix::sys::signal::Signal::SIGQUIT);
-        for _ in 0..500 {
-            if !self.process.is_running() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        super::ended(&mut self.process);
     }
 
     async fn answers(&self) {
@@ -144,8 +121,7 @@ impl Postgres {
         Ok(client)
     }
 
-    /// A number that a query answers.
-    pub async fn number(&self, query: &str) -> i64 {
+    pub(super) async fn number(&self, query: &str) -> i64 {
         let client = self.connect().await.expect("a connection");
         client
             .query_one(query, &[])
@@ -159,23 +135,6 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         // Killed with SIGKILL it would leave a segment of shared memory behind.
         self.crash();
-    }
-}
-
-pub fn endpoint(port: u16, schema: &str) -> String {
-    format!("postgres://sextant@127.0.0.1:{port}/postgres?schema={schema}")
-}
-
-/// Files of the server alone, as it wants its key to be.
-fn write(folder: &Path, owner: Option<(u32, u32)>, files: &[(&str, &str)]) {
-    for (name, content) in files {
-        let path = folder.join(name);
-        std::fs::write(&path, content).expect("a file");
-        let alone = std::fs::Permissions::from_mode(0o600);
-        std::fs::set_permissions(&path, alone).expect("its mode");
-        if let Some((uid, gid)) = owner {
-            chown(&path, Some(uid), Some(gid)).expect("the file is given away");
-        }
     }
 }
 
