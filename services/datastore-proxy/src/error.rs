@@ -85,12 +85,11 @@ pub enum Error {
     },
     /// What was imported is not what is there.
     #[error(
-        "the imported store differs from {}: {found}; nothing was kept, and the original was only read",
-        path.display()
+        "the imported store differs from {from}: {found}; nothing was kept, and the original was only read"
     )]
     Import {
         /// The original.
-        path: PathBuf,
+        from: String,
         /// What was found.
         found: String,
     },

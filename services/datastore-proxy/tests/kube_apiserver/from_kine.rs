@@ -4,7 +4,8 @@
 use crate::apiserver::ApiServer;
 use crate::compare;
 use crate::load::{Kind, NAMESPACE};
-use crate::support::{self, Served};
+use crate::support::database::Server;
+use crate::support::{self, Served, Store};
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, PostParams};
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -13,12 +14,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+support::on_each_backend! {
+    what_a_running_kine_has_stored_lives_on,
+}
+
 const OBJECTS: usize = 120;
 /// What the tests' ConfigMaps say, by their names.
 type Known = BTreeMap<String, String>;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_running_kine_has_stored_lives_on() {
+async fn what_a_running_kine_has_stored_lives_on(kines: Store) {
     let Some(binary) = crate::binary() else {
         return;
     };
@@ -26,8 +30,8 @@ async fn what_a_running_kine_has_stored_lives_on() {
         println!("SKIP TEST_KINE names no kine");
         return;
     };
-    let (folder, path) = support::store();
-    let (state, known) = filled_by_kine(&kine, &binary, folder.path()).await;
+    let (_folder, path) = support::store();
+    let (state, known) = filled_by_kine(&kine, &binary, &kines).await;
     let import = tokio::process::Command::new(env!("CARGO_BIN_EXE_datastore-proxy"))
         .args(["--endpoint", &format!("sqlite://{}", path.display())])
         .arg("import-kine")
@@ -53,12 +57,30 @@ async fn what_a_running_kine_has_stored_lives_on() {
     served.stop().await;
 }
 
-/// kine's file, and what was acknowledged to who filled it.
-async fn filled_by_kine(kine: &Path, binary: &Path, folder: &Path) -> (PathBuf, Known) {
-    let state = folder.join("kine.db");
+/// The same database as kine and as we are told of it.
+fn endpoints(kines: &Store) -> (String, String) {
+    match kines {
+        Store::Sqlite(folder, _) => {
+            let state = folder.path().join("kine.db").display().to_string();
+            (format!("sqlite://{state}?_journal_mode=WAL"), state)
+        }
+        Store::Server(server @ Server::MariaDb(_)) => {
+            let there = format!("mysql://sextant@tcp(127.0.0.1:{})/kine", server.port());
+            (there, server.endpoint("kine"))
+        }
+        Store::Server(server @ Server::Postgres(_)) => {
+            let there = format!("postgres://sextant@127.0.0.1:{}/kine", server.port());
+            (format!("{there}?sslmode=disable"), there)
+        }
+    }
+}
+
+/// Where kine's table is, and what was acknowledged to who filled it.
+async fn filled_by_kine(kine: &Path, binary: &Path, kines: &Store) -> (String, Known) {
+    let (endpoint, state) = endpoints(kines);
     let port = support::free_port();
     let arguments = [
-        format!("--endpoint=sqlite://{}?_journal_mode=WAL", state.display()),
+        format!("--endpoint={endpoint}"),
         format!("--listen-address=127.0.0.1:{port}"),
         "--metrics-bind-address=0".to_owned(),
     ];

@@ -25,7 +25,7 @@ pub(super) struct Answer {
 }
 
 /// Connects. The server gives a statement up after `limit`; zero: never.
-pub(super) async fn connect(settings: &Settings, limit: Duration) -> Result<Conn, StoreError> {
+pub(crate) async fn connect(settings: &Settings, limit: Duration) -> Result<Conn, StoreError> {
     let work = async {
         let mut conn = Conn::new(settings.opts.clone()).await?;
         let found = variables(&mut conn).await?;

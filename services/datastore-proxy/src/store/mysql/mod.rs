@@ -10,6 +10,7 @@ mod reader;
 mod schema;
 mod settings;
 
+pub(crate) use link::connect;
 pub use settings::Settings;
 
 use super::replicated::{Member, Replicated, Tail, Won};
@@ -170,7 +171,7 @@ impl Replicated for MySql {
 
     async fn shrink(&self) -> Result<(), StoreError> {
         // On a connection of its own, without a limit.
-        let mut conn = link::connect(&self.settings, Duration::ZERO).await?;
+        let mut conn = connect(&self.settings, Duration::ZERO).await?;
         let optimized = conn.query_drop("OPTIMIZE TABLE log, lease").await;
         optimized.map_err(|error| describe(&self.settings, "shrinking", &error))
     }

@@ -39,6 +39,12 @@ const SIZE: &str = "
            TABLESAMPLE SYSTEM (least(100, 2e4 * 8192 / greatest(1, pg_relation_size('log')))))
     )::bigint";
 
+/// A connection without a limit for its statements.
+pub(crate) async fn connect(settings: &Settings) -> Result<tokio_postgres::Client, StoreError> {
+    let session = Session::open(settings, Duration::ZERO).await?;
+    Ok(session.client)
+}
+
 /// A database, as one replica uses it. Connections are made when they are needed, and anew when they are lost.
 pub struct Postgres {
     settings: Arc<Settings>,

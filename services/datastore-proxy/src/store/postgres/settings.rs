@@ -49,8 +49,17 @@ impl std::fmt::Debug for Settings {
 impl Settings {
     /// Reads `postgres://user@host:5432/database?schema=name` and the files that `database` names.
     pub fn new(endpoint: &str, database: &DatabaseConfig) -> Result<Self, Error> {
-        let (endpoint, schema) = split_schema(endpoint);
-        let schema = schema.unwrap_or(SCHEMA).to_owned();
+        Self::in_schema(endpoint, SCHEMA, database)
+    }
+
+    /// The same with another schema where the endpoint names none.
+    pub(crate) fn in_schema(
+        endpoint: &str,
+        schema: &str,
+        database: &DatabaseConfig,
+    ) -> Result<Self, Error> {
+        let (endpoint, named) = split_schema(endpoint);
+        let schema = named.unwrap_or(schema).to_owned();
         if !server::is_identifier(&schema) || schema.starts_with("pg_") {
             return Err(Error::Schema(schema));
         }

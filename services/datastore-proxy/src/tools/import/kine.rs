@@ -1,13 +1,19 @@
 //! kine's table: a log whose row numbers are the revisions.
 
+mod mysql;
+mod postgres;
+mod sqlite;
+
+use crate::config::DatabaseConfig;
 use crate::domain::state::Write;
 use crate::domain::version::{Row, Version};
+use crate::error::Error;
 use crate::store::StoreError;
 use crate::store::sqlite::contents::{Contents, entry};
 use bytes::Bytes;
-use rusqlite::{Connection, OpenFlags};
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::fmt::Display;
+use std::path::Path;
 
 /// kine keeps under this name, in `prev_revision`, how far it has compacted.
 const COMPACTED: &[u8] = b"compact_rev_key";
@@ -26,70 +32,83 @@ pub(super) struct KineRow<'r> {
     pub(super) value: &'r [u8],
 }
 
-/// A database of kine's, which is only read.
-pub(super) struct Kine {
-    path: PathBuf,
-    connection: Connection,
+/// Which rows to read.
+#[derive(Clone, Copy, Debug)]
+enum Rows {
+    /// All.
+    All,
+    /// Of each name the last one.
+    Newest,
 }
 
+impl Rows {
+    /// The end of a statement that reads them in order.
+    fn chosen(self) -> &'static str {
+        match self {
+            Self::All => "FROM kine ORDER BY id",
+            Self::Newest => {
+                "FROM kine WHERE id IN (SELECT max(id) FROM kine GROUP BY name) ORDER BY id"
+            }
+        }
+    }
+}
+
+/// Takes rows, one after the other.
+type Visit<'v> = &'v mut dyn FnMut(&KineRow<'_>) -> Result<(), StoreError>;
+
+/// A database with kine's table in one state, which is only read.
+trait Database {
+    /// The first column of what `sql` answers. It is written as all databases understand it.
+    fn numbers(&mut self, sql: &str) -> Result<Vec<i64>, StoreError>;
+    /// Visits rows in order.
+    fn select(&mut self, rows: Rows, visit: Visit<'_>) -> Result<(), StoreError>;
+}
+
+/// kine's table, wherever it is.
+pub(super) struct Kine(Box<dyn Database>);
+
 impl Kine {
-    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let failed = |error: rusqlite::Error| failure(path, &error);
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
-        // One state for all that is read.
-        connection.execute_batch("BEGIN").map_err(failed)?;
-        connection
-            .prepare("SELECT id, name, created, deleted, create_revision, lease, value FROM kine")
-            .map_err(failed)?;
-        Ok(Self {
-            path: path.to_owned(),
-            connection,
-        })
+    /// Opens a file, or a database of `postgres://…` or `mysql://…`.
+    pub(super) fn open(from: &str, config: &DatabaseConfig) -> Result<Self, Error> {
+        Ok(Self(if from.starts_with("mysql://") {
+            Box::new(mysql::Server::open(from, config)?)
+        } else if from.starts_with("postgres://") || from.starts_with("postgresql://") {
+            Box::new(postgres::Server::open(from, config)?)
+        } else {
+            Box::new(sqlite::File::open(Path::new(from))?)
+        }))
     }
 
-    pub(super) fn rows(&self) -> Result<u64, StoreError> {
+    pub(super) fn rows(&mut self) -> Result<u64, StoreError> {
         self.number("SELECT count(*) FROM kine")
             .map(i64::unsigned_abs)
     }
 
-    pub(super) fn newest(&self) -> Result<i64, StoreError> {
+    pub(super) fn newest(&mut self) -> Result<i64, StoreError> {
         self.number("SELECT coalesce(max(id), 1) FROM kine")
     }
 
-    pub(super) fn compacted(&self) -> Result<i64, StoreError> {
+    pub(super) fn compacted(&mut self) -> Result<i64, StoreError> {
         self.number(
             "SELECT coalesce(max(prev_revision), 0) FROM kine WHERE name = 'compact_rev_key'",
         )
     }
 
     /// The times to live of all keys that have one.
-    pub(super) fn lease_seconds(&self) -> Result<Vec<i64>, StoreError> {
-        let read = || {
-            let sql =
-                "SELECT DISTINCT lease FROM kine WHERE lease > 0 AND deleted = 0 ORDER BY lease";
-            let mut statement = self.connection.prepare(sql)?;
-            statement
-                .query_map([], |row| row.get(0))?
-                .collect::<rusqlite::Result<Vec<i64>>>()
-        };
-        read().map_err(|error| failure(&self.path, &error))
+    pub(super) fn lease_seconds(&mut self) -> Result<Vec<i64>, StoreError> {
+        let sql = "SELECT DISTINCT lease FROM kine WHERE lease > 0 AND deleted = 0";
+        self.0.numbers(sql)
     }
 
     /// Visits all rows in order.
-    pub(super) fn each(
-        &self,
-        visit: &mut dyn FnMut(&KineRow<'_>) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        self.select("SELECT * FROM kine ORDER BY id", visit)
+    pub(super) fn each(&mut self, visit: Visit<'_>) -> Result<(), StoreError> {
+        self.0.select(Rows::All, visit)
     }
 
     /// What it holds at its newest revision.
-    pub(super) fn contents(&self) -> Result<Contents, StoreError> {
+    pub(super) fn contents(&mut self) -> Result<Contents, StoreError> {
         let mut contents = Contents::new();
-        let newest =
-            "SELECT * FROM kine WHERE id IN (SELECT max(id) FROM kine GROUP BY name) ORDER BY id";
-        self.select(newest, &mut |row| {
+        self.0.select(Rows::Newest, &mut |row| {
             if let Some(key) = key(row)
                 && !row.deleted
             {
@@ -101,48 +120,16 @@ impl Kine {
         Ok(contents)
     }
 
-    fn select(
-        &self,
-        sql: &str,
-        visit: &mut dyn FnMut(&KineRow<'_>) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        let failed = |error: rusqlite::Error| failure(&self.path, &error);
-        let mut statement = self.connection.prepare(sql).map_err(failed)?;
-        let mut rows = statement.query([]).map_err(failed)?;
-        while let Some(row) = rows.next().map_err(failed)? {
-            visit(&read(row).map_err(failed)?)?;
-        }
-        Ok(())
-    }
-
-    fn number(&self, sql: &str) -> Result<i64, StoreError> {
-        self.connection
-            .query_row(sql, [], |row| row.get(0))
-            .map_err(|error| failure(&self.path, &error))
+    fn number(&mut self, sql: &str) -> Result<i64, StoreError> {
+        let found = self.0.numbers(sql)?;
+        Ok(found.first().copied().unwrap_or_default())
     }
 }
 
-fn read<'r>(row: &'r rusqlite::Row<'_>) -> rusqlite::Result<KineRow<'r>> {
-    let bytes = |name: &str| {
-        Ok::<_, rusqlite::Error>(row.get_ref(name)?.as_bytes_or_null()?.unwrap_or_default())
-    };
-    let number =
-        |name: &str| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(name)?.unwrap_or_default());
-    Ok(KineRow {
-        id: row.get("id")?,
-        name: bytes("name")?,
-        created: number("created")? != 0,
-        deleted: number("deleted")? != 0,
-        create_revision: number("create_revision")?,
-        lease: number("lease")?,
-        value: bytes("value")?,
-    })
-}
-
-fn failure(path: &Path, error: &rusqlite::Error) -> StoreError {
+fn failure(of: &dyn Display, found: &dyn Display) -> StoreError {
     StoreError::Failed {
-        doing: format!("reading kine's database {}", path.display()),
-        found: error.to_string(),
+        doing: format!("reading kine's database {of}"),
+        found: found.to_string(),
     }
 }
 
