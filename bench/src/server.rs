@@ -69,13 +69,28 @@ pub struct Server {
 impl Program {
     /// Starts it with the data in `folder`, which need not exist, and waits until it answers.
     pub async fn start(&self, folder: &Path) -> Result<Server> {
+        let endpoint = match self.kind {
+            Kind::Etcd => String::new(),
+            // Its own default parameters, which an endpoint with a path of its own has to repeat.
+            Kind::Kine => format!(
+                "sqlite://{}?_journal_mode=WAL&_busy_timeout=30000&_synchronous=NORMAL\
+                 &_txlock=immediate&_stmt_cache_size=20&cache=shared",
+                folder.join("state.db").display()
+            ),
+            Kind::DatastoreProxy => format!("sqlite://{}", folder.join("state.db").display()),
+        };
+        self.start_on(folder, &endpoint).await
+    }
+
+    /// The same with the data at `endpoint`, which etcd doesn't have.
+    pub async fn start_on(&self, folder: &Path, endpoint: &str) -> Result<Server> {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("creating {}", folder.display()))?;
         let port = free_port()?;
         let log = folder.join("log");
         let output = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
         let mut command = Command::new(&self.path);
-        command.args(arguments(self.kind, folder, port)?);
+        command.args(arguments(self.kind, folder, endpoint, port)?);
         command
             .current_dir(folder)
             .stdin(Stdio::null())
@@ -98,9 +113,7 @@ impl Program {
     }
 }
 
-fn arguments(kind: Kind, folder: &Path, port: u16) -> Result<Vec<String>> {
-    let data = folder.join("state.db");
-    let data = data.display();
+fn arguments(kind: Kind, folder: &Path, endpoint: &str, port: u16) -> Result<Vec<String>> {
     let arguments = match kind {
         Kind::Etcd => {
             let client = format!("http://127.0.0.1:{port}");
@@ -118,26 +131,25 @@ fn arguments(kind: Kind, folder: &Path, port: u16) -> Result<Vec<String>> {
             ]
         }
         Kind::Kine => vec![
-            // Its own default parameters, which an endpoint with a path of its own has to repeat.
-            format!(
-                "--endpoint=sqlite://{data}?_journal_mode=WAL&_busy_timeout=30000&_synchronous=NORMAL\
-                 &_txlock=immediate&_stmt_cache_size=20&cache=shared"
-            ),
+            format!("--endpoint={endpoint}"),
             format!("--listen-address=127.0.0.1:{port}"),
             "--metrics-bind-address=0".to_owned(),
         ],
         Kind::DatastoreProxy => vec![
             "serve".to_owned(),
-            format!("--endpoint=sqlite://{data}"),
+            format!("--endpoint={endpoint}"),
             format!("--listen=127.0.0.1:{port}"),
             "--insecure-loopback".to_owned(),
             "--set=common.admin_listen=127.0.0.1:0".to_owned(),
+            // Where it may have other replicas.
+            "--set=peer.listen=127.0.0.1:0".to_owned(),
         ],
     };
     Ok(arguments)
 }
 
-fn free_port() -> Result<u16> {
+/// A port that nobody listens on.
+pub fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a port")?;
     Ok(listener.local_addr()?.port())
 }

@@ -2,6 +2,7 @@
 
 mod events;
 mod million;
+mod postgres;
 mod reads;
 mod watches;
 mod writes;
@@ -28,11 +29,13 @@ pub enum Section {
     Watches,
     /// A million revisions: a start with them, and their compaction under load (datastore-proxy only)
     Million,
+    /// kine and datastore-proxy on PostgreSQL, with one and with three replicas
+    Postgres,
 }
 
 impl Section {
     /// All, in the order of the table.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Writes,
         Self::List,
         Self::Count,
@@ -40,6 +43,7 @@ impl Section {
         Self::Events,
         Self::Watches,
         Self::Million,
+        Self::Postgres,
     ];
 
     /// Measures it.
@@ -52,6 +56,7 @@ impl Section {
             Self::Events => events::run(bench).await,
             Self::Watches => watches::run(bench).await,
             Self::Million => million::run(bench).await,
+            Self::Postgres => postgres::run(bench).await,
         }
     }
 }
@@ -63,6 +68,7 @@ impl fmt::Display for Section {
             Self::Events => "events",
             Self::List => "list",
             Self::Million => "million",
+            Self::Postgres => "postgres",
             Self::Stream => "stream",
             Self::Watches => "watches",
             Self::Writes => "writes",
