@@ -1,24 +1,26 @@
 //! Putting the parts together: build, bind, run.
 
+mod hosted;
 mod keep;
 
 use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::domain::enrolment::EnrolmentTokens;
+use crate::domain::enrolment::{ENROLLING, EnrolmentTokens};
 use crate::domain::keyring::Keyring;
 use crate::domain::kms::KeyEncryption;
 use crate::domain::policy::Policy;
 use crate::domain::rate::{Attempts, Rate};
 use crate::domain::seal::Sealer;
 use crate::error::Error;
-use crate::grpc::{self, Certificates, Kms, Sealing};
+use crate::grpc::{self, Certificates, Enrolment, Kms, Sealing};
 use crate::issuer::Issuer;
 use crate::metrics::Metrics;
 use crate::store::bootstrap::Bootstrap;
 use crate::store::enrolment::Volume;
 use crate::store::issued::IssuedLog;
 use crate::store::keyring::{self, StateLock};
+use hosted::Hosted;
 use sextant_identity::{
     Authority, ClientAuth, Identity, Mesh, ServiceName, TrustBundle, serve_grpc,
 };
@@ -65,6 +67,7 @@ impl Bound {
     pub async fn bind(config: Config, ctx: Context, clock: Clock) -> Result<Self, Error> {
         let identities = identities(&config)?;
         let policy = Policy::new(&config)?;
+        let hosted = Hosted::new(&config).await?;
         let listener = net::bind(config.listen).await?;
         let lock = keep::state_lock(&config.state_folder, &ctx).await?;
         let keyring = Arc::new(open_keyring(&config, &clock).await?);
@@ -100,11 +103,21 @@ impl Bound {
             life: config.enrolment.life_seconds,
         };
         ctx.drain.spawn(enrolment.keep(clock.clone()));
+        if let Some(hosted) = &hosted {
+            let task = ctx.readiness.task("published anchors");
+            ctx.drain.spawn(hosted.clone().publish(trust.clone(), task));
+        }
+        let enrolment = Enrolment {
+            audit: audit.clone(),
+            tokens,
+            reviews: hosted.as_ref().map(Hosted::reviews),
+            attempts: Mutex::new(Attempts::new(rate(&config), Instant::now())),
+            clock: clock.clone(),
+        };
         let certificates = Certificates {
             issuer,
             audit: audit.clone(),
-            tokens,
-            attempts: Mutex::new(Attempts::new(rate(&config), Instant::now())),
+            enrolment,
             bootstrap: Arc::new(Bootstrap::open(&config.state_folder)?),
             trust,
             clock,
@@ -180,16 +193,24 @@ fn identities(config: &Config) -> Result<Vec<(String, Identity)>, Error> {
             config.enrolment.life_seconds
         )));
     }
-    let identity = |name: &String| match name.as_str() {
-        "admin" => Ok((name.clone(), Identity::Admin)),
+    let named = |identity: &Identity| (identity.label().to_owned(), identity.clone());
+    match &config.enrolment.identities {
+        Some(names) => names.iter().map(|name| identity(name)).collect(),
+        None if config.hosting.name.is_empty() => Ok(ENROLLING.iter().map(named).collect()),
+        None => Ok(Vec::new()),
+    }
+}
+
+fn identity(name: &str) -> Result<(String, Identity), Error> {
+    match name {
+        "admin" => Ok((name.to_owned(), Identity::Admin)),
         service => match service.parse() {
-            Ok(service) => Ok((name.clone(), Identity::Service(service))),
+            Ok(service) => Ok((name.to_owned(), Identity::Service(service))),
             Err(_) => Err(Error::Config(format!(
                 "enrolment.identities has {name:?}: give `admin` or the name of a service"
             ))),
         },
-    };
-    config.enrolment.identities.iter().map(identity).collect()
+    }
 }
 
 fn rate(config: &Config) -> Rate {

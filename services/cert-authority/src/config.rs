@@ -3,6 +3,7 @@
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sextant_hosting::ApiConfig;
 use sextant_kit::config::{Common, HasCommon};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -21,6 +22,8 @@ pub struct Config {
     pub seal_folder: PathBuf,
     /// Enrolment tokens.
     pub enrolment: Enrolment,
+    /// Running in a cluster that hosts this control plane.
+    pub hosting: Hosting,
     /// How long certificates live.
     pub lives: Lives,
     /// Settings of the cluster that certificates name.
@@ -39,14 +42,29 @@ pub struct Config {
 pub struct Enrolment {
     /// Folder with one private volume per identity.
     pub folder: PathBuf,
-    /// Identities that enrol by token: names of services, or `admin`.
-    pub identities: Vec<String>,
+    /// Identities that enrol by token: names of services, or `admin`. When not set: all that a control plane has, or none
+    /// if it is hosted, since ServiceAccount tokens take the place of volumes then.
+    pub identities: Option<Vec<String>>,
     /// Life of a token in seconds; it is rewritten at half of it.
     pub life_seconds: i64,
     /// Enrolments that one address may try at once.
     pub attempts_burst: u32,
     /// Enrolments per minute that one address may try after these.
     pub attempts_per_minute: u32,
+}
+
+/// Running in a cluster that hosts this control plane.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hosting {
+    /// Name of the control plane, before which every object of it in the hosting cluster is named: parts enrol with
+    /// tokens of the ServiceAccounts `<name>-<identity>`, and find the mesh's anchors in ConfigMap `<name>-trust`. Empty
+    /// when not hosted.
+    pub name: String,
+    /// Audience that these tokens must have; empty takes `sextant:<namespace>:<name>`.
+    pub audience: String,
+    /// The API of the hosting cluster.
+    pub api: ApiConfig,
 }
 
 /// How long certificates live, in seconds.
@@ -108,6 +126,7 @@ impl Default for Config {
             state_folder: "/var/lib/sextant".into(),
             seal_folder: "/var/lib/sextant-seal".into(),
             enrolment: Enrolment::default(),
+            hosting: Hosting::default(),
             lives: Lives::default(),
             cluster: Cluster::default(),
             node: Node::default(),
@@ -119,18 +138,9 @@ impl Default for Config {
 
 impl Default for Enrolment {
     fn default() -> Self {
-        let identities = [
-            "token-service",
-            "datastore-proxy",
-            "supervisor",
-            "kube-apiserver",
-            "kube-controller-manager",
-            "kube-scheduler",
-            "admin",
-        ];
         Self {
             folder: "/enrol".into(),
-            identities: identities.map(str::to_owned).into(),
+            identities: None,
             life_seconds: 600,
             attempts_burst: 30,
             attempts_per_minute: 60,

@@ -1,5 +1,6 @@
 //! What can go wrong, with a stable code each.
 
+use crate::domain::account::AccountError;
 use crate::domain::csr::CsrError;
 use crate::domain::denied::Denied;
 use crate::domain::enrolment::TokenError;
@@ -11,6 +12,9 @@ use std::time::Duration;
 /// An error of cert-authority.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The ServiceAccount token is no good.
+    #[error(transparent)]
+    Account(#[from] AccountError),
     /// An authority's ten years are over.
     #[error(
         "the {authority} authority expired at {not_after} (seconds since 1970): the cluster's authorities must be replaced"
@@ -60,6 +64,9 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The hosting cluster can't be asked, or says no.
+    #[error(transparent)]
+    Hosting(#[from] sextant_hosting::Error),
     /// Names, certificates or the mesh listener.
     #[error(transparent)]
     Identity(#[from] sextant_identity::Error),
@@ -123,6 +130,14 @@ pub enum Error {
         "the purpose is empty: name what the secret is for, the same when sealing and unsealing"
     )]
     PurposeMissing,
+    /// The hosting cluster can't be asked whose token it is.
+    #[error(
+        "whose ServiceAccount token this is can't be asked now: {0}; try again, certificates that were issued stay good meanwhile"
+    )]
+    Review(sextant_hosting::Error),
+    /// The hosting cluster is being asked already as often as it may be at once.
+    #[error("too many ServiceAccount tokens are being checked at once: try again")]
+    ReviewsBusy,
     /// A certificate could not be written.
     #[error("signing: {0}")]
     Signing(rcgen::Error),
@@ -208,6 +223,9 @@ impl Error {
     /// Stable name, for metrics and logs.
     pub fn code(&self) -> &'static str {
         match self {
+            Self::Account(AccountError::Audience { .. }) => "account_audience",
+            Self::Account(AccountError::NotAuthenticated(_)) => "account_not_authenticated",
+            Self::Account(AccountError::Stranger { .. }) => "account_stranger",
             Self::AuthorityExpired { .. } => "authority_expired",
             Self::ClockBehind { .. } => "clock_behind",
             Self::Config(_) => "config",
@@ -222,6 +240,7 @@ impl Error {
             Self::EnrolmentToken(TokenError::Malformed) => "enrolment_token_malformed",
             Self::EnrolmentVolume(_) => "enrolment_volume",
             Self::File { .. } => "file",
+            Self::Hosting(_) => "hosting",
             Self::Identity(_) => "identity",
             Self::Keyring(_) => "keyring",
             Self::Kit(_) => "kit",
@@ -233,6 +252,8 @@ impl Error {
             Self::NoIdentity => "no_identity",
             Self::NotSealedHere { .. } => "not_sealed_here",
             Self::PurposeMissing => "purpose_missing",
+            Self::Review(_) => "review",
+            Self::ReviewsBusy => "reviews_busy",
             Self::Signing(_) => "signing",
             Self::Stopping => "stopping",
             Self::TooLong { .. } => "too_long",

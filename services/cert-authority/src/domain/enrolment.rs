@@ -7,12 +7,23 @@ use super::aead::KEY_LEN;
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sextant_identity::{Identity, TrustDomain};
+use sextant_identity::{Identity, ServiceName, TrustDomain};
 
 /// The longest token that is looked at.
 pub const MAX_LEN: usize = 1024;
 /// Random bytes in a token.
 pub const NONCE_LEN: usize = 16;
+
+/// Who enrols: every part of a control plane but cert-authority itself, and its administrator.
+pub const ENROLLING: [Identity; 7] = [
+    Identity::Service(ServiceName::TokenService),
+    Identity::Service(ServiceName::DatastoreProxy),
+    Identity::Service(ServiceName::Supervisor),
+    Identity::Service(ServiceName::KubeApiserver),
+    Identity::Service(ServiceName::KubeControllerManager),
+    Identity::Service(ServiceName::KubeScheduler),
+    Identity::Admin,
+];
 
 const VERSION: u8 = 1;
 const MAC_LEN: usize = 32;
@@ -98,7 +109,6 @@ impl EnrolmentTokens {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sextant_identity::ServiceName;
 
     fn tokens(key: u8) -> EnrolmentTokens {
         EnrolmentTokens::new(&[key; KEY_LEN], "0a.sextant.internal".parse().unwrap())

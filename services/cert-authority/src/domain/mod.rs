@@ -1,6 +1,7 @@
 //! What cert-authority decides, without I/O: the authorities and their keys, the table of profiles, enrolment
 //! tokens, sealing.
 
+pub mod account;
 pub mod aead;
 pub mod authority;
 pub mod csr;

@@ -1,10 +1,9 @@
 //! Enrolment, renewal, signing, trust, and what was issued.
 
+use super::Enrolment;
 use crate::audit::Audit;
 use crate::clock::Clock;
-use crate::domain::enrolment::EnrolmentTokens;
 use crate::domain::profile::{Profile, Request as IssueRequest};
-use crate::domain::rate::Attempts;
 use crate::error::Error;
 use crate::issuer::Issuer;
 use crate::store::bootstrap::Bootstrap;
@@ -19,9 +18,7 @@ use sextant_proto::certauthority::{
     EnrollResponse, IssuedCertificate, ListIssuedRequest, RenewRequest, RenewResponse, SignRequest,
     SignResponse, WatchTrustRequest,
 };
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_stream::wrappers::{ReceiverStream, WatchStream};
 use tonic::{Request, Response, Status};
@@ -32,10 +29,8 @@ pub struct Certificates {
     pub issuer: Issuer,
     /// Tells of refusals.
     pub audit: Audit,
-    /// Checks enrolment tokens.
-    pub tokens: EnrolmentTokens,
-    /// Limits enrolments.
-    pub attempts: Mutex<Attempts>,
+    /// Says whom a token enrols.
+    pub enrolment: Enrolment,
     /// Whether `system:masters` may be asked for.
     pub bootstrap: Arc<Bootstrap>,
     /// The anchors.
@@ -46,18 +41,6 @@ pub struct Certificates {
     pub drain: Drain,
 }
 
-impl Certificates {
-    fn admit(&self, peer: Option<&PeerInfo>) -> Result<(), Error> {
-        // Without TLS there is no peer; then all share the bucket of one address.
-        let address = peer.map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.addr.ip());
-        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-        attempts
-            .take(address, Instant::now())
-            .map_err(|wait| Error::TooManyAttempts { wait })
-            .inspect_err(|error| self.audit.refused(error, &address.to_string(), "Enroll"))
-    }
-}
-
 #[tonic::async_trait]
 impl CertAuthority for Certificates {
     async fn enroll(
@@ -65,18 +48,8 @@ impl CertAuthority for Certificates {
         request: Request<EnrollRequest>,
     ) -> Result<Response<EnrollResponse>, Status> {
         let peer = request.extensions().get::<PeerInfo>().cloned();
-        self.admit(peer.as_ref())?;
         let EnrollRequest { token, csr } = request.into_inner();
-        let identity = self
-            .tokens
-            .verify(&token, self.clock.now())
-            .map_err(|error| {
-                let error = Error::from(error);
-                let address =
-                    peer.map_or_else(|| "unknown".to_owned(), |peer| peer.addr.to_string());
-                self.audit.refused(&error, &address, "Enroll");
-                error
-            })?;
+        let identity = self.enrolment.identify(peer.as_ref(), &token).await?;
         let signed = self
             .issuer
             .issue(&IssueRequest::own_mesh(identity), &csr)

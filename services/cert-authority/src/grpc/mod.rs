@@ -1,12 +1,16 @@
 //! The gRPC faces: CertAuthority, Seal, and Kubernetes' KMS v2.
 
 mod certificates;
+mod enrolment;
 mod kms;
+mod reviews;
 mod seal;
 mod status;
 
 pub use certificates::Certificates;
+pub use enrolment::Enrolment;
 pub use kms::Kms;
+pub use reviews::Reviews;
 pub use seal::Sealing;
 
 use crate::error::Error;

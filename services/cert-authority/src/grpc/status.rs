@@ -26,15 +26,18 @@ fn code(error: &Error) -> Code {
             | DenialReason::Subject
             | DenialReason::Ttl => Code::InvalidArgument,
         },
-        Error::EnrolmentToken(_) | Error::NoIdentity => Code::Unauthenticated,
+        Error::Account(_) | Error::EnrolmentToken(_) | Error::NoIdentity => Code::Unauthenticated,
         Error::KmsKey { .. } => Code::FailedPrecondition,
         Error::TooManyAttempts { .. } => Code::ResourceExhausted,
         Error::AuthorityExpired { .. }
         | Error::ClockBehind { .. }
         | Error::EnrolmentVolume(_)
         | Error::File { .. }
+        | Error::Hosting(_)
         | Error::Locked(_)
         | Error::LogWrite { .. }
+        | Error::Review(_)
+        | Error::ReviewsBusy
         | Error::Stopping => Code::Unavailable,
         Error::Config(_)
         | Error::Crypto(_)

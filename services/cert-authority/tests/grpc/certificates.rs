@@ -173,6 +173,7 @@ async fn a_service_enrols_from_its_volume_and_renews() {
     let config = EnrollConfig {
         cert_authority: running.address.clone(),
         folder: volumes.enrolment(&SUPERVISOR),
+        ..EnrollConfig::default()
     };
     let mesh = tokio::time::timeout(DEADLINE, Mesh::enroll(&config, SUPERVISOR, &running.ctx))
         .await

@@ -52,7 +52,7 @@ impl Volumes {
             ..Config::default()
         };
         config.enrolment.folder = self.path().join("enrol");
-        config.enrolment.identities = enrolling();
+        config.enrolment.identities = Some(enrolling());
         config.enrolment.attempts_burst = 100_000;
         config.apiserver.names = vec!["api.example.org".into(), "203.0.113.9".into()];
         config.datastore.names = vec!["etcd.example.org".into()];

@@ -113,6 +113,7 @@ fn killed_at_any_moment_of_its_first_start_it_starts_again() {
             .enrolment
             .identities
             .iter()
+            .flatten()
             .map(|name| volumes.path().join("enrol").join(name).join("token"))
             .collect();
         for token in &tokens {
@@ -142,7 +143,7 @@ fn spawn(volumes: &Volumes) -> Child {
         ),
         set(
             "enrolment.identities",
-            format!("[{}]", config.enrolment.identities.join(",")),
+            format!("[{}]", config.enrolment.identities.unwrap().join(",")),
         ),
     ];
     Command::new(env!("CARGO_BIN_EXE_cert-authority"))

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use rustls_pki_types::CertificateDer;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sextant_hosting::{ApiConfig, Client, ConfigMap};
 use sextant_kit::Context;
 use sextant_kit::backoff::{self, Backoff};
 use sextant_proto::certauthority::cert_authority_client::CertAuthorityClient;
@@ -24,6 +25,8 @@ use tonic::{Code, Status};
 use zeroize::Zeroizing;
 
 pub(crate) const CALL_DEADLINE: Duration = Duration::from_secs(10);
+/// The anchors, as a file and as a key.
+const ANCHORS: &str = "ca.pem";
 
 /// Where to enrol.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -31,8 +34,13 @@ pub(crate) const CALL_DEADLINE: Duration = Duration::from_secs(10);
 pub struct EnrollConfig {
     /// `host:port` of cert-authority.
     pub cert_authority: String,
-    /// Folder with the files `token` and `ca.pem`, which cert-authority keeps fresh.
+    /// Folder with the files `token` and `ca.pem`, which cert-authority keeps fresh; hosted in another cluster, with the
+    /// projected ServiceAccount token `token`.
     pub folder: PathBuf,
+    /// ConfigMap of the hosting cluster whose key `ca.pem` takes the place of the file; empty when not hosted.
+    pub trust_config_map: String,
+    /// The API of the hosting cluster, for that ConfigMap.
+    pub hosting_api: ApiConfig,
 }
 
 impl Default for EnrollConfig {
@@ -40,7 +48,26 @@ impl Default for EnrollConfig {
         Self {
             cert_authority: crate::mesh::CERT_AUTHORITY.to_owned(),
             folder: "/enrol".into(),
+            trust_config_map: String::new(),
+            hosting_api: ApiConfig::default(),
         }
+    }
+}
+
+impl EnrollConfig {
+    /// Whom to trust before anything secret is sent, PEM.
+    async fn anchors(&self) -> Result<String, Error> {
+        if self.trust_config_map.is_empty() {
+            return read(&self.folder.join(ANCHORS)).await;
+        }
+        let client = Client::new(&self.hosting_api)?;
+        let name = &self.trust_config_map;
+        let map: Option<ConfigMap> = client.get(name).await?;
+        let pem = map.and_then(|mut map| map.data.remove(ANCHORS));
+        pem.ok_or_else(|| Error::Invalid {
+            what: format!("ConfigMap {name}"),
+            reason: format!("it isn't there or has no {ANCHORS}: cert-authority writes it"),
+        })
     }
 }
 
@@ -148,7 +175,7 @@ async fn enroll(
     identity: &Identity,
 ) -> Result<(Credentials, TrustBundle), Error> {
     let token = Zeroizing::new(read(&config.folder.join("token")).await?);
-    let anchors = trust::anchors_from_pem(&read(&config.folder.join("ca.pem")).await?)?;
+    let anchors = trust::anchors_from_pem(&config.anchors().await?)?;
     let peer = Peer::Service(ServiceName::CertAuthority);
     let wanted = Wanted {
         trust_domain: None,

@@ -16,6 +16,9 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The cluster that hosts this control plane can't be asked, or says no.
+    #[error(transparent)]
+    Hosting(#[from] sextant_hosting::Error),
     /// Text is not what it should be: a name, a URI, a certificate, a key.
     #[error("{what}: {reason}")]
     Invalid {

@@ -37,6 +37,7 @@ fn config(address: std::net::SocketAddr, folder: &TempDir) -> EnrollConfig {
     EnrollConfig {
         cert_authority: address.to_string(),
         folder: folder.path().to_owned(),
+        ..EnrollConfig::default()
     }
 }
 

@@ -1,10 +1,11 @@
 //! What tests share: a trust root in memory, a clock, processes with a deadline, network namespaces, waiting,
-//! pages of documentation that are compared with the code.
+//! a hosting cluster, pages of documentation that are compared with the code.
 
 mod clock;
 mod collector;
 mod documented;
 mod eventually;
+mod hosting;
 mod netns;
 mod process;
 mod root;
@@ -13,6 +14,7 @@ pub use clock::FakeClock;
 pub use collector::{Collector, Span};
 pub use documented::documented;
 pub use eventually::eventually;
+pub use hosting::{Account, HostingCluster};
 pub use netns::Netns;
 pub use process::Process;
 pub use root::{Root, Wish};

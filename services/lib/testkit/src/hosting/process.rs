@@ -1,0 +1,131 @@
+//! The two programs, with keys for this run alone.
+
+use crate::{Process, eventually};
+use http::Method;
+use nix::sys::signal::Signal;
+use sextant_hosting::Client;
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::Duration;
+
+#[derive(Debug)]
+pub(super) struct Etcd {
+    url: String,
+    _process: Process,
+}
+
+#[derive(Debug)]
+pub(super) struct KubeApiserver {
+    address: String,
+    process: Process,
+}
+
+impl Etcd {
+    pub(super) fn start(program: &Path, folder: &Path) -> Self {
+        let (clients, peers) = (free_port(), free_port());
+        let url = format!("http://127.0.0.1:{clients}");
+        let flags = [
+            format!("--data-dir={}", folder.join("etcd").display()),
+            format!("--listen-client-urls={url}"),
+            format!("--advertise-client-urls={url}"),
+            format!("--listen-peer-urls=http://127.0.0.1:{peers}"),
+            "--unsafe-no-fsync".to_owned(),
+        ];
+        let process = Process::spawn(program, &flags, &[]).expect("etcd");
+        Self {
+            url,
+            _process: process,
+        }
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+impl KubeApiserver {
+    pub(super) fn start(program: &Path, etcd: &str, folder: &Path) -> Self {
+        let port = free_port();
+        write_files(folder);
+        let file = |name: &str| folder.join(name).display().to_string();
+        let flags = [
+            format!("--etcd-servers={etcd}"),
+            format!("--secure-port={port}"),
+            "--bind-address=127.0.0.1".to_owned(),
+            "--endpoint-reconciler-type=none".to_owned(),
+            format!("--tls-cert-file={}", file("tls.crt")),
+            format!("--tls-private-key-file={}", file("tls.key")),
+            format!("--token-auth-file={}", file("tokens.csv")),
+            "--authorization-mode=RBAC".to_owned(),
+            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+            format!("--service-account-key-file={}", file("accounts.pub")),
+            format!(
+                "--service-account-signing-key-file={}",
+                file("accounts.key")
+            ),
+            "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
+        ];
+        let process = Process::spawn(program, &flags, &[]).expect("kube-apiserver");
+        Self {
+            address: format!("127.0.0.1:{port}"),
+            process,
+        }
+    }
+
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(super) fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    pub(super) async fn ready(&self, admin: &Client) {
+        let asked = || async {
+            // What tests need is there last: roles that the server makes for itself.
+            let path = "/apis/rbac.authorization.k8s.io/v1/clusterroles/system:basic-user";
+            let answer: Result<serde_json::Value, _> = admin.send(Method::GET, path, &()).await;
+            answer.map_err(|error| {
+                let said = self.process.output();
+                let last: Vec<&str> = said.lines().rev().take(5).collect();
+                format!("{error}: {last:#?}")
+            })
+        };
+        eventually(Duration::from_secs(120), "kube-apiserver is ready", asked).await;
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+fn write_files(folder: &Path) {
+    let authority = rcgen::KeyPair::generate().expect("a key");
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let anchor = params.self_signed(&authority).expect("an authority");
+    let issuer = rcgen::Issuer::new(params, authority);
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("a name");
+    let certificate = params.signed_by(&key, &issuer).expect("a certificate");
+    let accounts = rcgen::KeyPair::generate().expect("a key");
+    let token = format!("{:032x}", rand::random::<u128>());
+    std::fs::create_dir(folder.join("admin")).expect("a folder");
+    let files = [
+        ("tls.crt", certificate.pem()),
+        ("tls.key", key.serialize_pem()),
+        ("accounts.key", accounts.serialize_pem()),
+        ("accounts.pub", accounts.public_key_pem()),
+        (
+            "tokens.csv",
+            format!("{token},admin,admin,system:masters\n"),
+        ),
+        ("admin/token", token),
+        ("admin/ca.crt", anchor.pem()),
+        ("admin/namespace", "default".to_owned()),
+    ];
+    for (name, text) in files {
+        std::fs::write(folder.join(name), text).expect("a file");
+    }
+}
