@@ -2,24 +2,24 @@
 
 mod hosted;
 mod keep;
+mod settings;
 
 use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::domain::enrolment::{ENROLLING, EnrolmentTokens};
+use crate::domain::enrolment::EnrolmentTokens;
 use crate::domain::keyring::Keyring;
 use crate::domain::kms::KeyEncryption;
 use crate::domain::policy::Policy;
-use crate::domain::rate::{Attempts, Rate};
+use crate::domain::rate::Attempts;
 use crate::domain::seal::Sealer;
 use crate::error::Error;
 use crate::grpc::{self, Certificates, Enrolment, Kms, Sealing};
 use crate::issuer::Issuer;
 use crate::metrics::Metrics;
 use crate::store::bootstrap::Bootstrap;
-use crate::store::enrolment::Volume;
+use crate::store::folder::StateLock;
 use crate::store::issued::IssuedLog;
-use crate::store::keyring::{self, StateLock};
 use hosted::Hosted;
 use sextant_identity::{
     Authority, ClientAuth, Identity, Mesh, ServiceName, TrustBundle, serve_grpc,
@@ -27,7 +27,7 @@ use sextant_identity::{
 use sextant_kit::{Context, Service, net};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::service::Routes;
@@ -65,12 +65,13 @@ impl Bound {
     /// Opens the state (making it on first start), binds the listener and starts what is kept fresh. Waits, and
     /// says so on `/readyz`, while another process has the state or the clock is behind.
     pub async fn bind(config: Config, ctx: Context, clock: Clock) -> Result<Self, Error> {
-        let identities = identities(&config)?;
+        let identities = settings::identities(&config)?;
         let policy = Policy::new(&config)?;
         let hosted = Hosted::new(&config).await?;
         let listener = net::bind(config.listen).await?;
         let lock = keep::state_lock(&config.state_folder, &ctx).await?;
-        let keyring = Arc::new(open_keyring(&config, &clock).await?);
+        let (state, seal) = hosted::stores(&config, hosted.as_ref());
+        let keyring = Arc::new(keep::keyring(&*state, &*seal, &clock, &ctx).await?);
         keep::clock(keyring.valid_from(), clock.clone(), &ctx).await;
 
         let log = open_log(&config).await?;
@@ -92,17 +93,9 @@ impl Bound {
         );
 
         let tokens = EnrolmentTokens::new(&keyring.enrolment_key, keyring.trust_domain.clone());
-        let volumes = identities.into_iter().map(|(name, identity)| {
-            let task = ctx.readiness.task(format!("enrolment volume {name}"));
-            (Volume::new(&config.enrolment.folder, &name, identity), task)
-        });
-        let enrolment = keep::Enrolment {
-            volumes: volumes.collect(),
-            tokens: tokens.clone(),
-            anchor: trust.borrow().mesh_pem(),
-            life: config.enrolment.life_seconds,
-        };
-        ctx.drain.spawn(enrolment.keep(clock.clone()));
+        let anchor = trust.borrow().mesh_pem();
+        let volumes = keep::Enrolment::new(&config.enrolment, identities, &tokens, anchor, &ctx);
+        ctx.drain.spawn(volumes.keep(clock.clone()));
         if let Some(hosted) = &hosted {
             let task = ctx.readiness.task("published anchors");
             ctx.drain.spawn(hosted.clone().publish(trust.clone(), task));
@@ -111,14 +104,14 @@ impl Bound {
             audit: audit.clone(),
             tokens,
             reviews: hosted.as_ref().map(Hosted::reviews),
-            attempts: Mutex::new(Attempts::new(rate(&config), Instant::now())),
+            attempts: Mutex::new(Attempts::new(settings::rate(&config), Instant::now())),
             clock: clock.clone(),
         };
         let certificates = Certificates {
             issuer,
             audit: audit.clone(),
             enrolment,
-            bootstrap: Arc::new(Bootstrap::open(&config.state_folder)?),
+            bootstrap: Bootstrap::new(state),
             trust,
             clock,
             drain: ctx.drain.clone(),
@@ -158,14 +151,6 @@ impl Bound {
     }
 }
 
-async fn open_keyring(config: &Config, clock: &Clock) -> Result<Keyring, Error> {
-    let (state, seal) = (config.state_folder.clone(), config.seal_folder.clone());
-    let now = clock.now();
-    tokio::task::spawn_blocking(move || keyring::open_or_create(&state, &seal, now))
-        .await
-        .map_err(|_| Error::Stopping)?
-}
-
 async fn open_log(config: &Config) -> Result<IssuedLog, Error> {
     let state = config.state_folder.clone();
     tokio::task::spawn_blocking(move || IssuedLog::open(&state))
@@ -183,39 +168,5 @@ fn trust_bundle(keyring: &Keyring) -> TrustBundle {
         cluster_client: anchors(Authority::ClusterClient),
         request_header: anchors(Authority::RequestHeader),
         datastore: anchors(Authority::Datastore),
-    }
-}
-
-fn identities(config: &Config) -> Result<Vec<(String, Identity)>, Error> {
-    if !(60..=24 * 3600).contains(&config.enrolment.life_seconds) {
-        return Err(Error::Config(format!(
-            "enrolment.life_seconds is {}: choose from 60 to 86400",
-            config.enrolment.life_seconds
-        )));
-    }
-    let named = |identity: &Identity| (identity.label().to_owned(), identity.clone());
-    match &config.enrolment.identities {
-        Some(names) => names.iter().map(|name| identity(name)).collect(),
-        None if config.hosting.name.is_empty() => Ok(ENROLLING.iter().map(named).collect()),
-        None => Ok(Vec::new()),
-    }
-}
-
-fn identity(name: &str) -> Result<(String, Identity), Error> {
-    match name {
-        "admin" => Ok((name.to_owned(), Identity::Admin)),
-        service => match service.parse() {
-            Ok(service) => Ok((name.to_owned(), Identity::Service(service))),
-            Err(_) => Err(Error::Config(format!(
-                "enrolment.identities has {name:?}: give `admin` or the name of a service"
-            ))),
-        },
-    }
-}
-
-fn rate(config: &Config) -> Rate {
-    Rate {
-        burst: config.enrolment.attempts_burst.max(1),
-        every: Duration::from_secs(60) / config.enrolment.attempts_per_minute.max(1),
     }
 }

@@ -16,7 +16,7 @@ pub struct Config {
     pub common: Common,
     /// Address of the gRPC listener.
     pub listen: SocketAddr,
-    /// Folder of the keyring and the issuance log.
+    /// Folder of the keyring and the issuance log; hosted, see `hosting.state`.
     pub state_folder: PathBuf,
     /// Folder of the seal key. Another volume than the state, so that neither opens the keyring alone.
     pub seal_folder: PathBuf,
@@ -63,8 +63,26 @@ pub struct Hosting {
     pub name: String,
     /// Audience that these tokens must have; empty takes `sextant:<namespace>:<name>`.
     pub audience: String,
+    /// Where the keyring is, and what else replicas must agree on: `secret` for the Secrets `<name>-keyring` and
+    /// `<name>-state`, which any number of replicas share, `folder` for `state_folder` and one replica. The issuance log is
+    /// in `state_folder` always, one for each replica.
+    pub state: Place,
+    /// Where the seal key is: `secret` for the Secret `<name>-seal`, which is made when it isn't there, `folder` for
+    /// `seal_folder`.
+    pub seal: Place,
     /// The API of the hosting cluster.
     pub api: ApiConfig,
+}
+
+/// Where a hosted control plane keeps something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// In a folder.
+    Folder,
+    /// In a Secret of the hosting cluster.
+    #[default]
+    Secret,
 }
 
 /// How long certificates live, in seconds.

@@ -190,25 +190,52 @@ pub enum KeyringProblem {
     /// Something else is in the file.
     #[error("keyring.sealed doesn't begin as a keyring does: restore it from a snapshot")]
     NotAKeyring,
+    /// `<name>-state` says that there was a keyring.
+    #[error(
+        "Secret {keyring} is missing, though there was a keyring once (Secret {state}, or issued.log): restore {keyring} from a backup, or delete {state} and the issuance logs to begin a new cluster"
+    )]
+    SecretLost {
+        /// The Secret of the state.
+        state: String,
+        /// The Secret of the keyring.
+        keyring: String,
+    },
     /// The seal key is another one.
     #[error(
         "keyring.sealed was sealed under another key than seal.key: restore the seal.key that belongs to it"
     )]
     OtherSealKey,
     /// The seal key has the wrong length.
-    #[error("{} is {length} bytes long, a seal key has 32: restore seal.key from its backup", path.display())]
+    #[error("{place} is {length} bytes long, a seal key has 32: restore seal.key from its backup")]
     SealKeyLength {
-        /// The file.
-        path: PathBuf,
+        /// The file, or the Secret.
+        place: String,
         /// What it has.
         length: usize,
     },
     /// The seal key is gone.
-    #[error("keyring.sealed is there, but its seal key {} is not: restore seal.key from its backup (mount the volume that holds it)", .0.display())]
-    SealKeyLost(PathBuf),
+    #[error(
+        "keyring.sealed is there, but its seal key {0} is not: restore seal.key from its backup (mount the volume that holds it)"
+    )]
+    SealKeyLost(String),
+    /// Replicas share a seal key that nobody has given them.
+    #[error(
+        "there is no seal key {0}: with hosting.seal=folder and the state in Secrets each replica would make a key of its own, so give it (32 random bytes) before the first start"
+    )]
+    SealKeyWanted(String),
     /// The file ends within the header.
     #[error("keyring.sealed is cut short: restore it from a snapshot")]
     Short,
+    /// `<name>-state` is gone, and with it whether the bootstrap is over.
+    #[error(
+        "Secret {state} is missing, though Secret {keyring} is there: restore both from the same backup; else whether the bootstrap is over isn't known"
+    )]
+    StateLost {
+        /// The Secret of the state.
+        state: String,
+        /// The Secret of the keyring.
+        keyring: String,
+    },
     /// An entry of a newer version.
     #[error(
         "keyring.sealed has an entry {tag} that this version doesn't know: use the version that wrote it"

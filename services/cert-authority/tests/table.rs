@@ -121,7 +121,8 @@ fn issue(
     request: &SignRequest,
     now: i64,
 ) -> Result<(CertificateDer<'static>, Signed, Authority), Error> {
-    let parsed = Request::parse(requester.clone(), request, true)?;
+    let mut parsed = Request::parse(requester.clone(), request)?;
+    parsed.bootstrap_open = true;
     let template = template(&POLICY, &KEYRING.trust_domain, &parsed, now)?;
     let key = ProvenKey::from_csr(&request.csr)?;
     let signed = sign(
@@ -343,7 +344,7 @@ fn bootstrap_is_refused_once_it_is_complete() {
         greedy_csr(&[]),
     );
     let supervisor = Identity::Service(ServiceName::Supervisor);
-    let closed = Request::parse(supervisor.clone(), &asked, false).unwrap();
+    let closed = Request::parse(supervisor.clone(), &asked).unwrap();
     let denied = template(&POLICY, &KEYRING.trust_domain, &closed, NOW).unwrap_err();
     assert_eq!(denied.reason.code(), "bootstrap_complete");
     assert!(issue(&supervisor, &asked, NOW).is_ok());

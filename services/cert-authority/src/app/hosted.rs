@@ -1,9 +1,12 @@
 //! A control plane that another cluster hosts: how things are named there, and the anchors that its parts read.
 
-use crate::config::Config;
+use crate::config::{Config, Place};
 use crate::domain::account::Accounts;
 use crate::error::Error;
 use crate::grpc::Reviews;
+use crate::store::folder::{FolderSeal, FolderState};
+use crate::store::secrets::{SecretSeal, SecretState};
+use crate::store::state::{Seal, State};
 use sextant_hosting::{Client, ConfigMap, Metadata};
 use sextant_identity::TrustBundle;
 use sextant_kit::Task;
@@ -97,6 +100,24 @@ impl Hosted {
             done => done.map(drop),
         }
     }
+}
+
+/// Where state and seal key are, hosted or not.
+pub(super) fn stores(config: &Config, hosted: Option<&Hosted>) -> (Arc<dyn State>, Box<dyn Seal>) {
+    let folder = || Arc::new(FolderState::new(&config.state_folder));
+    let Some(Hosted { client, name, .. }) = hosted else {
+        return (folder(), Box::new(FolderSeal::own(&config.seal_folder)));
+    };
+    let state: Arc<dyn State> = match config.hosting.state {
+        Place::Folder => folder(),
+        Place::Secret => Arc::new(SecretState::new(client.clone(), name, &config.state_folder)),
+    };
+    let seal: Box<dyn Seal> = match (config.hosting.seal, config.hosting.state) {
+        (Place::Folder, Place::Folder) => Box::new(FolderSeal::own(&config.seal_folder)),
+        (Place::Folder, Place::Secret) => Box::new(FolderSeal::shared(&config.seal_folder)),
+        (Place::Secret, _) => Box::new(SecretSeal::new(client.clone(), name)),
+    };
+    (state, seal)
 }
 
 fn check_name(name: &str) -> Result<(), Error> {

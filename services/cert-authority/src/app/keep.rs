@@ -1,13 +1,19 @@
-//! What has to stay true while the service runs: the lock, the clock, its own certificate, the enrolment volumes.
+//! What has to be true, and stay so while the service runs: the lock, the keyring, the clock, its own certificate,
+//! the enrolment volumes.
 
 use crate::clock::Clock;
+use crate::config;
 use crate::domain::enrolment::EnrolmentTokens;
+use crate::domain::keyring::Keyring;
 use crate::domain::profile::Request;
 use crate::error::Error;
 use crate::issuer::Issuer;
 use crate::store::enrolment::Volume;
-use crate::store::keyring::{self, StateLock};
+use crate::store::folder::{self, StateLock};
+use crate::store::keyring;
+use crate::store::state::{Seal, State};
 use sextant_identity::{Credentials, Identity, KeyPair, ServiceName, TrustBundle};
+use sextant_kit::backoff::Backoff;
 use sextant_kit::{Context, Task};
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +28,7 @@ const TICK: Duration = Duration::from_secs(2);
 pub(super) async fn state_lock(state: &Path, ctx: &Context) -> Result<StateLock, Error> {
     let task = ctx.readiness.task("state folder");
     loop {
-        match keyring::lock(state) {
+        match folder::lock(state) {
             Ok(lock) => {
                 task.ready();
                 return Ok(lock);
@@ -31,6 +37,28 @@ pub(super) async fn state_lock(state: &Path, ctx: &Context) -> Result<StateLock,
             Err(error) => return Err(error),
         }
         tokio::time::sleep(TICK).await;
+    }
+}
+
+/// Opens the keyring, or makes it; waits while the hosting cluster, if it is there, can't be asked.
+pub(super) async fn keyring(
+    state: &dyn State,
+    seal: &dyn Seal,
+    clock: &Clock,
+    ctx: &Context,
+) -> Result<Keyring, Error> {
+    let task = ctx.readiness.task("keyring");
+    let mut backoff = Backoff::default();
+    loop {
+        match keyring::open_or_create(state, seal, clock.now()).await {
+            Ok(keyring) => {
+                task.ready();
+                return Ok(keyring);
+            }
+            Err(error @ Error::Hosting(_)) => task.waiting(error.to_string()),
+            Err(error) => return Err(error),
+        }
+        tokio::time::sleep(backoff.next()).await;
     }
 }
 
@@ -118,15 +146,34 @@ fn is_fresh(credentials: &Credentials, now: i64) -> bool {
 
 /// The enrolment volumes.
 pub(super) struct Enrolment {
-    pub(super) volumes: Vec<(Volume, Task)>,
-    pub(super) tokens: EnrolmentTokens,
-    /// What clients pin, PEM.
-    pub(super) anchor: String,
+    volumes: Vec<(Volume, Task)>,
+    tokens: EnrolmentTokens,
+    anchor: String,
     /// Seconds.
-    pub(super) life: i64,
+    life: i64,
 }
 
 impl Enrolment {
+    /// A volume for each of `identities`, with a token and the `anchor` (PEM) to pin.
+    pub(super) fn new(
+        config: &config::Enrolment,
+        identities: Vec<(String, Identity)>,
+        tokens: &EnrolmentTokens,
+        anchor: String,
+        ctx: &Context,
+    ) -> Self {
+        let volumes = identities.into_iter().map(|(name, identity)| {
+            let task = ctx.readiness.task(format!("enrolment volume {name}"));
+            (Volume::new(&config.folder, &name, identity), task)
+        });
+        Self {
+            volumes: volumes.collect(),
+            tokens: tokens.clone(),
+            anchor,
+            life: config.life_seconds,
+        }
+    }
+
     /// Keeps every volume fresh; each says for itself what it lacks.
     pub(super) async fn keep(mut self, clock: Clock) {
         loop {

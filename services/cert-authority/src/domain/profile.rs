@@ -147,12 +147,8 @@ impl Request {
         }
     }
 
-    /// Parses what came over the wire.
-    pub fn parse(
-        requester: Identity,
-        request: &SignRequest,
-        bootstrap_open: bool,
-    ) -> Result<Self, Denied> {
+    /// Parses what came over the wire; whether the bootstrap is on is for the caller to say.
+    pub fn parse(requester: Identity, request: &SignRequest) -> Result<Self, Denied> {
         let profile = Profile::from_wire(request.profile).ok_or_else(|| {
             Denied::new(
                 DenialReason::Profile,
@@ -179,7 +175,7 @@ impl Request {
             profile,
             subject: subject(request)?,
             ttl,
-            bootstrap_open,
+            bootstrap_open: false,
         })
     }
 }

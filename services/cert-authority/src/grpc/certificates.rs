@@ -32,7 +32,7 @@ pub struct Certificates {
     /// Says whom a token enrols.
     pub enrolment: Enrolment,
     /// Whether `system:masters` may be asked for.
-    pub bootstrap: Arc<Bootstrap>,
+    pub bootstrap: Bootstrap,
     /// The anchors.
     pub trust: watch::Receiver<Arc<TrustBundle>>,
     /// The time.
@@ -80,9 +80,13 @@ impl CertAuthority for Certificates {
         let identity = super::caller(&request)?;
         let request = request.into_inner();
         let requester = identity.to_string();
-        let parsed = IssueRequest::parse(identity, &request, self.bootstrap.is_open())
+        let mut parsed = IssueRequest::parse(identity, &request)
             .map_err(Error::from)
             .inspect_err(|error| self.audit.refused(error, &requester, "Sign"))?;
+        // Only this profile is worth a look at what another replica may have written.
+        if parsed.profile == Profile::SupervisorBootstrap {
+            parsed.bootstrap_open = self.bootstrap.is_open().await?;
+        }
         let signed = self.issuer.issue(&parsed, &request.csr).await?;
         Ok(Response::new(SignResponse {
             chain: vec![chain(&signed.der)],
@@ -108,10 +112,7 @@ impl CertAuthority for Certificates {
         request: Request<CompleteBootstrapRequest>,
     ) -> Result<Response<CompleteBootstrapResponse>, Status> {
         let caller = super::caller(&request)?;
-        let (bootstrap, now) = (Arc::clone(&self.bootstrap), self.clock.now());
-        tokio::task::spawn_blocking(move || bootstrap.complete(now))
-            .await
-            .map_err(|_| Error::Stopping)??;
+        self.bootstrap.complete(self.clock.now()).await?;
         tracing::info!(%caller, "the bootstrap is complete: system:masters is closed for good");
         Ok(Response::new(CompleteBootstrapResponse {}))
     }

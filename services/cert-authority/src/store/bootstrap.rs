@@ -1,38 +1,42 @@
 //! Whether the first minutes of the cluster are over. Once they are, they are for good.
 
-use super::files;
+use super::state::State;
 use crate::error::Error;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-const MARKER: &str = "bootstrap-complete";
-
 /// The marker that closes the bootstrap profile.
-#[derive(Debug)]
 pub struct Bootstrap {
-    folder: PathBuf,
+    state: Arc<dyn State>,
+    /// What was seen of it. Only the end of the bootstrap is remembered: another replica may have seen it, too.
     complete: AtomicBool,
 }
 
 impl Bootstrap {
-    /// Reads it.
-    pub fn open(state: &Path) -> Result<Self, Error> {
-        let complete = files::read(&state.join(MARKER))?.is_some();
-        Ok(Self {
-            folder: state.to_owned(),
-            complete: AtomicBool::new(complete),
-        })
+    /// As `state` knows it.
+    pub fn new(state: Arc<dyn State>) -> Self {
+        Self {
+            state,
+            complete: AtomicBool::new(false),
+        }
     }
 
     /// Whether `system:masters` may still be asked for.
-    pub fn is_open(&self) -> bool {
-        !self.complete.load(Ordering::Acquire)
+    pub async fn is_open(&self) -> Result<bool, Error> {
+        if self.complete.load(Ordering::Acquire) {
+            return Ok(false);
+        }
+        let completed = self.state.bootstrap_completed().await?;
+        if completed {
+            self.complete.store(true, Ordering::Release);
+        }
+        Ok(!completed)
     }
 
     /// Closes it, durably. Closing twice changes nothing.
-    pub fn complete(&self, now: i64) -> Result<(), Error> {
-        if self.is_open() {
-            files::replace_durably(&self.folder, MARKER, format!("{now}\n").as_bytes())?;
+    pub async fn complete(&self, now: i64) -> Result<(), Error> {
+        if self.is_open().await? {
+            self.state.complete_bootstrap(now).await?;
             self.complete.store(true, Ordering::Release);
         }
         Ok(())
@@ -42,15 +46,17 @@ impl Bootstrap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::folder::FolderState;
 
-    #[test]
-    fn stays_closed_over_a_restart() {
+    #[tokio::test]
+    async fn stays_closed_over_a_restart() {
         let folder = tempfile::tempdir().unwrap();
-        let bootstrap = Bootstrap::open(folder.path()).unwrap();
-        assert!(bootstrap.is_open());
-        bootstrap.complete(1).unwrap();
-        bootstrap.complete(2).unwrap();
-        assert!(!bootstrap.is_open());
-        assert!(!Bootstrap::open(folder.path()).unwrap().is_open());
+        let open = || Bootstrap::new(Arc::new(FolderState::new(folder.path())));
+        let bootstrap = open();
+        assert!(bootstrap.is_open().await.unwrap());
+        bootstrap.complete(1).await.unwrap();
+        bootstrap.complete(2).await.unwrap();
+        assert!(!bootstrap.is_open().await.unwrap());
+        assert!(!open().is_open().await.unwrap());
     }
 }

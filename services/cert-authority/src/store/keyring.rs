@@ -1,88 +1,62 @@
-//! The keyring's place: sealed in one folder, its seal key in another.
+//! Opening the keyring, or making it once.
 
-use super::files;
-use crate::domain::aead::{self, KEY_LEN, Secret};
+use super::state::{Seal, State};
+use crate::domain::aead::{self, Secret};
 use crate::domain::keyring::Keyring;
 use crate::error::{Error, KeyringProblem};
-use std::fs::File;
-use std::path::Path;
-
-const KEYRING: &str = "keyring.sealed";
-const SEAL_KEY: &str = "seal.key";
-const LOCK: &str = "lock";
-
-/// Holds the state folder for this process; the system lets go when the process ends.
-#[derive(Debug)]
-pub struct StateLock(#[expect(dead_code, reason = "held for its drop")] File);
-
-/// Takes the state folder. Two processes would break each other's issuance log.
-pub fn lock(state: &Path) -> Result<StateLock, Error> {
-    let path = state.join(LOCK);
-    let failed = |source| Error::File {
-        action: "locking",
-        path: path.clone(),
-        source,
-    };
-    let file = File::create(&path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(StateLock(file)),
-        Err(std::fs::TryLockError::WouldBlock) => Err(Error::Locked(state.to_owned())),
-        Err(std::fs::TryLockError::Error(source)) => Err(failed(source)),
-    }
-}
 
 /// Opens the keyring, or makes it when there never was one.
 ///
 /// The seal key is durable before the keyring that needs it is written, so a process killed at any moment of its
-/// first start leaves nothing, a seal key alone, or both.
-pub fn open_or_create(state: &Path, seal: &Path, now: i64) -> Result<Keyring, Error> {
-    let seal_path = seal.join(SEAL_KEY);
-    let seal_key = seal_key(&seal_path)?;
-    match (files::read(&state.join(KEYRING))?, seal_key) {
-        (Some(sealed), Some(seal_key)) => Keyring::open(&seal_key, &sealed),
-        (Some(_), None) => Err(KeyringProblem::SealKeyLost(seal_path).into()),
-        (None, seal_key) => {
-            if super::issued::exists(state)? {
-                return Err(KeyringProblem::Lost(state.to_owned()).into());
-            }
-            create(state, seal, seal_key, now)
-        }
-    }
-}
-
-fn create(state: &Path, seal: &Path, seal_key: Option<Secret>, now: i64) -> Result<Keyring, Error> {
-    let seal_key = match seal_key {
-        Some(key) => key,
-        None => {
-            let key = aead::random_secret()?;
-            files::replace_durably(seal, SEAL_KEY, key.as_ref())?;
-            key
-        }
+/// first start leaves nothing, a seal key alone, or both. Replicas that start at once offer what they made and read
+/// back what is there: the first one's, for all.
+pub async fn open_or_create(
+    state: &dyn State,
+    seal: &dyn Seal,
+    now: i64,
+) -> Result<Keyring, Error> {
+    // In this order: who makes them does so the other way round.
+    let had_one = state.had_keyring().await?;
+    let sealed = state.keyring().await?;
+    let keyring = match (sealed, seal.key().await?) {
+        (Some(sealed), Some(key)) => Keyring::open(&key, &sealed)?,
+        (Some(_), None) => return Err(KeyringProblem::SealKeyLost(seal.place()).into()),
+        (None, _) if had_one => return Err(state.keyring_lost().into()),
+        (None, key) => create(state, seal, key, now).await?,
     };
-    let keyring = Keyring::generate(now)?;
-    files::replace_durably(state, KEYRING, &keyring.seal(&seal_key)?)?;
-    tracing::info!(trust_domain = %keyring.trust_domain, "made the cluster's keyring");
+    state.keyring_opened().await?;
     Ok(keyring)
 }
 
-fn seal_key(path: &Path) -> Result<Option<Secret>, Error> {
-    let Some(bytes) = files::read(path)? else {
-        return Ok(None);
+async fn create(
+    state: &dyn State,
+    seal: &dyn Seal,
+    key: Option<Secret>,
+    now: i64,
+) -> Result<Keyring, Error> {
+    let lost = || KeyringProblem::SealKeyLost(seal.place());
+    let key = match key {
+        Some(key) => key,
+        None => {
+            seal.offer_key(&aead::random_secret()?).await?;
+            seal.key().await?.ok_or_else(lost)?
+        }
     };
-    let key: &[u8; KEY_LEN] =
-        bytes
-            .as_slice()
-            .try_into()
-            .map_err(|_| KeyringProblem::SealKeyLength {
-                path: path.to_owned(),
-                length: bytes.len(),
-            })?;
-    Ok(Some(Secret::new(*key)))
+    let ours = Keyring::generate(now)?;
+    state.offer_keyring(&ours.seal(&key)?).await?;
+    let sealed = state.keyring().await?.ok_or_else(|| state.keyring_lost())?;
+    let keyring = Keyring::open(&key, &sealed)?;
+    if keyring.trust_domain == ours.trust_domain {
+        tracing::info!(trust_domain = %keyring.trust_domain, "made the cluster's keyring");
+    }
+    Ok(keyring)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::folder::{FolderSeal, FolderState};
+    use crate::store::state::{KEYRING, SEAL_KEY};
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
@@ -108,7 +82,14 @@ mod tests {
     }
 
     fn open(folders: &Folders) -> Result<Keyring, Error> {
-        open_or_create(&folders.state, &folders.seal, NOW)
+        let (state, seal) = (
+            FolderState::new(&folders.state),
+            FolderSeal::own(&folders.seal),
+        );
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        runtime.block_on(open_or_create(&state, &seal, NOW))
     }
 
     fn problem(folders: &Folders) -> KeyringProblem {
@@ -174,7 +155,7 @@ mod tests {
         let problem = problem(&folders);
         assert_eq!(
             problem,
-            KeyringProblem::SealKeyLost(folders.seal.join(SEAL_KEY))
+            KeyringProblem::SealKeyLost(folders.seal.join(SEAL_KEY).display().to_string())
         );
         assert!(problem.to_string().contains("restore seal.key"));
         assert!(!folders.seal.join(SEAL_KEY).exists());
@@ -216,14 +197,5 @@ mod tests {
         ));
         fs::write(folders.seal.join(SEAL_KEY), [0; 32]).unwrap();
         assert_eq!(problem(&folders), KeyringProblem::OtherSealKey);
-    }
-
-    #[test]
-    fn one_process_at_a_time() {
-        let folders = folders();
-        let held = lock(&folders.state).unwrap();
-        assert!(matches!(lock(&folders.state), Err(Error::Locked(_))));
-        drop(held);
-        lock(&folders.state).unwrap();
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::harness::{Running, Volumes};
 use cert_authority::config::Config;
-use serde_json::json;
+use serde_json::{Value, json};
 use sextant_hosting::ApiConfig;
 use sextant_identity::KeyPair;
 use sextant_proto::certauthority::EnrollResponse;
@@ -16,7 +16,7 @@ pub struct Plane<'a> {
     cluster: &'a HostingCluster,
     pub namespace: &'static str,
     /// What cert-authority's pod finds mounted.
-    api: ApiConfig,
+    pub api: ApiConfig,
 }
 
 impl<'a> Plane<'a> {
@@ -29,6 +29,11 @@ impl<'a> Plane<'a> {
                 {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create"]},
                 {"apiGroups": [""], "resources": ["configmaps"],
                     "resourceNames": ["plane-trust"], "verbs": ["get", "patch"]},
+                {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
+                {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"],
+                    "resourceNames": ["plane-keyring", "plane-seal", "plane-state"]},
+                {"apiGroups": [""], "resources": ["secrets"],
+                    "resourceNames": ["plane-state"], "verbs": ["patch"]},
             ]))
             .await;
         account
@@ -55,6 +60,28 @@ impl<'a> Plane<'a> {
 
     pub fn audience(&self) -> String {
         format!("sextant:{}:{NAME}", self.namespace)
+    }
+
+    fn secret(&self, name: &str) -> String {
+        format!("/api/v1/namespaces/{}/secrets/plane-{name}", self.namespace)
+    }
+
+    /// The Secret `plane-<name>`, as an administrator of the hosting cluster sees it.
+    pub async fn read(&self, name: &str) -> Value {
+        self.cluster.read(&self.secret(name)).await
+    }
+
+    /// Somebody deletes the Secret `plane-<name>`.
+    pub async fn delete(&self, name: &str) {
+        self.cluster.delete(&self.secret(name)).await;
+    }
+
+    /// Somebody restores a Secret of another plane.
+    pub async fn restore(&self, secret: &Value) {
+        let copy = json!({"metadata": {"name": secret["metadata"]["name"]},
+            "data": secret["data"]});
+        let path = format!("/api/v1/namespaces/{}/secrets", self.namespace);
+        self.cluster.make(&path, &copy).await;
     }
 
     /// What the chart would set for a replica with these volumes.

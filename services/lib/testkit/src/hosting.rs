@@ -66,6 +66,18 @@ impl HostingCluster {
         made.unwrap_or_else(|error| panic!("{error}"))
     }
 
+    /// Reads something.
+    pub async fn read(&self, path: &str) -> Value {
+        let read: Result<Value, _> = self.admin().send(Method::GET, path, &()).await;
+        read.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Deletes something.
+    pub async fn delete(&self, path: &str) {
+        let deleted: Result<Value, _> = self.admin().send(Method::DELETE, path, &json!({})).await;
+        deleted.unwrap_or_else(|error| panic!("{error}"));
+    }
+
     /// A new namespace.
     pub async fn namespace(&self, name: &str) {
         let namespace = json!({"metadata": {"name": name}});
