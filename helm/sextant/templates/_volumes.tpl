@@ -1,0 +1,76 @@
+{{/* What a part mounts beside /run/sextant: a list of volumes, each with its mount. */}}
+{{- define "sextant.volumes" -}}
+{{- $values := .root.Values -}}
+{{- $claim := include "sextant.claim" . -}}
+{{- if ne .part "cert-authority" }}
+- mount: {name: enrol, mountPath: /enrol, readOnly: true}
+  volume:
+    name: enrol
+    projected:
+      # The services' user is owner of a token that is mounted alone, and by fsGroup of others, too.
+      defaultMode: 0440
+      sources:
+        - serviceAccountToken:
+            audience: {{ include "sextant.audience" .root | quote }}
+            expirationSeconds: 600
+            path: token
+{{- end }}
+{{- if $claim }}
+- mount: {name: state, mountPath: /var/lib/sextant}
+  volume:
+    name: state
+    persistentVolumeClaim: {claimName: {{ $claim }}}
+{{- else if hasPrefix "kube-" .part }}
+# The last configuration, and kube-apiserver's audit log: both are a pod's own.
+- mount: {name: state, mountPath: /var/lib/sextant}
+  volume:
+    name: state
+    emptyDir: {sizeLimit: 512Mi}
+{{- else if eq .part "cert-authority" }}
+- mount: {name: state, mountPath: /var/lib/sextant}
+  volume:
+    name: state
+    emptyDir: {sizeLimit: 64Mi}
+{{- end }}
+{{- if and (eq .part "cert-authority") $values.certAuthority.seal.existingSecret }}
+- mount: {name: seal, mountPath: /var/lib/sextant-seal, readOnly: true}
+  volume:
+    name: seal
+    secret:
+      secretName: {{ $values.certAuthority.seal.existingSecret }}
+      defaultMode: 0440
+      items: [{key: seal.key, path: seal.key}]
+{{- end }}
+{{- if and (eq .part "datastore-proxy") (ne $values.datastore.type "sqlite") }}
+- mount: {name: database, mountPath: /etc/sextant-database, readOnly: true}
+  volume:
+    name: database
+    projected:
+      defaultMode: 0440
+      sources: {{- include (printf "sextant.credentials.%s" $values.datastore.type) $values.datastore | nindent 8 }}
+{{- end }}
+{{- end }}
+
+{{- define "sextant.credentials.postgres" -}}
+- secret:
+    name: {{ .postgres.caSecret.name }}
+    items: [{key: {{ .postgres.caSecret.key }}, path: ca.pem}]
+{{- with .postgres.passwordSecret }}
+{{- if .name }}
+- secret:
+    name: {{ .name }}
+    items: [{key: {{ .key }}, path: password}]
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "sextant.credentials.etcd" -}}
+- secret:
+    name: {{ .etcd.tlsSecret.name }}
+    items:
+      - {key: ca.crt, path: ca.crt}
+      {{- if .etcd.tlsSecret.clientCertificate }}
+      - {key: tls.crt, path: tls.crt}
+      - {key: tls.key, path: tls.key}
+      {{- end }}
+{{- end }}
