@@ -34,6 +34,8 @@ enum Task {
     Prerequisites,
     /// Builds the upstream components from their Go modules
     Upstream,
+    /// Builds Helm from its Go module and prints its path
+    Helm,
     /// Builds all images and prints their sizes
     Images(images::Options),
     /// Builds what is missing and starts the dev cluster
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Prerequisites => prerequisites::ensure(),
         Task::Upstream => upstream::build_all().map(drop),
+        Task::Helm => helm(),
         Task::Images(options) => images::task(&options),
         Task::Up(options) => cluster::up(&options),
         Task::Down(options) => cluster::down(&options),
@@ -77,6 +80,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn helm() -> anyhow::Result<()> {
+    println!("{}", upstream::build_helm()?.program("helm")?.display());
+    Ok(())
 }
 
 #[cfg(test)]

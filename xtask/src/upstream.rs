@@ -16,6 +16,9 @@ const CONTAINERD: &str = "v2.4.2";
 /// Version of upstream's pause, as its Makefile in that module names it.
 pub const PAUSE: &str = "3.10.2";
 
+/// Version of Helm, as `images/upstream/helm/go.mod` pins it.
+const HELM: &str = "v4.3.1";
+
 /// One go.mod and the programs that are built from it.
 struct Module {
     /// Folder under images/upstream.
@@ -128,6 +131,15 @@ const KINE: Module = Module {
     linker_flags: plain_flags,
 };
 
+/// What installs the chart in the tests; no image has it.
+const HELM_CLIENT: Module = Module {
+    folder: "helm",
+    packages: &[("helm.sh/helm/v4/cmd/helm", "helm")],
+    tags: "",
+    cgo: false,
+    linker_flags: helm_flags,
+};
+
 /// Where the programs of upstream lie after [`build_all`].
 pub struct Upstream {
     folders: Vec<PathBuf>,
@@ -160,6 +172,13 @@ pub fn build_peers() -> Result<Upstream> {
     let _only = paths::lock("upstream")?;
     let etcd = MODULES.iter().filter(|module| module.folder == "etcd");
     let folders = etcd.chain([&KINE]).map(build).collect::<Result<_>>()?;
+    Ok(Upstream { folders })
+}
+
+/// Builds Helm if the cache lacks it.
+pub fn build_helm() -> Result<Upstream> {
+    let _only = paths::lock("upstream")?;
+    let folders = vec![build(&HELM_CLIENT)?];
     Ok(Upstream { folders })
 }
 
@@ -261,6 +280,11 @@ fn containerd_flags() -> String {
     format!("{} -X {package}.Version={CONTAINERD}", plain_flags())
 }
 
+fn helm_flags() -> String {
+    let package = "helm.sh/helm/v4/internal/version";
+    format!("{} -X {package}.version={HELM}", plain_flags())
+}
+
 fn static_flags() -> String {
     "-s -w -extldflags -static".to_owned()
 }
@@ -298,7 +322,7 @@ mod tests {
                 .find(|line| line.contains(&format!("{module} v")))
                 .unwrap();
             line.split_whitespace()
-                .find(|word| word.starts_with("v1.") || word.starts_with("v2."))
+                .find(|word| word.starts_with('v') && word.contains('.'))
                 .unwrap()
                 .to_owned()
         };
@@ -307,5 +331,6 @@ mod tests {
             pinned("containerd", "github.com/containerd/containerd/v2"),
             CONTAINERD
         );
+        assert_eq!(pinned("helm", "helm.sh/helm/v4"), HELM);
     }
 }
