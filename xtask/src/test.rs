@@ -17,7 +17,7 @@ pub struct Options {
 
 /// Runs the suite; the runners' own closing lines say what passed.
 pub fn task(options: &Options) -> Result<()> {
-    let mut stages = Stages::new(if options.quick { 9 } else { 12 });
+    let mut stages = Stages::new(if options.quick { 11 } else { 14 });
     let engine = stages.run("check prerequisites", prerequisites::ensure_for_tests)?;
     let outcome = suite(&mut stages, options);
     eprintln!("\n{}", stages.summary());
@@ -42,18 +42,22 @@ fn suite(stages: &mut Stages, options: &Options) -> Result<()> {
     stages.run("check dependencies", dependencies::check)?;
     let upstream = stages.run("build upstream components", upstream::build_all)?;
     let peers = stages.run("build kine", upstream::build_peers)?;
+    let helm = stages.run("build helm", upstream::build_helm)?;
     let programs = [
         ("TEST_ETCD", upstream.program("etcd")?),
         ("TEST_ETCDCTL", upstream.program("etcdctl")?),
         ("TEST_KINE", peers.program("kine")?),
         ("TEST_KUBE_APISERVER", upstream.program("kube-apiserver")?),
+        ("TEST_KUBECTL", upstream.program("kubectl")?),
+        ("TEST_HELM", helm.program("helm")?),
     ];
+    let programs = programs
+        .each_ref()
+        .map(|(name, path)| (*name, path.as_os_str()));
     stages.run("unit and component tests", || {
         run_tests(
             &["--workspace", "--exclude", "sextant-integration"],
-            &programs
-                .each_ref()
-                .map(|(name, path)| (*name, path.as_os_str())),
+            &programs,
         )
     })?;
     // The tests have just built the programs that the page is made of.
@@ -67,6 +71,12 @@ fn suite(stages: &mut Stages, options: &Options) -> Result<()> {
             "control_plane",
         ];
         run_tests(&selection, &[])
+    })?;
+    stages.run("chart tests", || {
+        run_tests(
+            &["--package", "sextant-integration", "--test", "hosted_chart"],
+            &programs,
+        )
     })?;
     if options.quick {
         return Ok(());

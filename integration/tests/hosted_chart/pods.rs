@@ -1,0 +1,140 @@
+//! What every pod has, whatever the values are.
+
+use crate::chart::{Pod, Rendered, items, text};
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// Kinds of volumes that the restricted level allows.
+const VOLUMES: &[&str] = &[
+    "configMap",
+    "emptyDir",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+];
+
+/// Calls `check` with every pod of every rendering.
+fn each(helm: &Path, check: impl Fn(&Rendered, &Pod) -> Result<()>) -> Result<()> {
+    for rendered in Rendered::all(helm)? {
+        for pod in rendered.pods() {
+            check(&rendered, &pod)
+                .with_context(|| format!("{} with {}: {}", pod.part, rendered.values, pod.spec))?;
+        }
+    }
+    Ok(())
+}
+
+pub fn are_restricted(helm: &Path) -> Result<()> {
+    each(helm, |rendered, pod| {
+        let spec = &pod.spec;
+        for field in ["hostNetwork", "hostPID", "hostIPC", "hostUsers"] {
+            ensure!(spec[field].is_null(), "{field}");
+        }
+        let context = &spec["securityContext"];
+        ensure!(
+            context["runAsNonRoot"] == true && context["runAsUser"] == 65532,
+            "user"
+        );
+        ensure!(
+            context["seccompProfile"] == json!({"type": "RuntimeDefault"}),
+            "seccomp"
+        );
+        for container in pod.containers() {
+            let context = &container["securityContext"];
+            ensure!(context["allowPrivilegeEscalation"] == false, "escalation");
+            ensure!(
+                context["readOnlyRootFilesystem"] == true,
+                "root file system"
+            );
+            ensure!(
+                context["capabilities"] == json!({"drop": ["ALL"]}),
+                "capabilities"
+            );
+            ensure!(context["privileged"].is_null(), "privileged");
+            ensure!(
+                items(&container["ports"])
+                    .iter()
+                    .all(|one| one["hostPort"].is_null()),
+                "host port"
+            );
+            let hidden = |one: &Value| one["valueFrom"]["secretKeyRef"].is_null();
+            ensure!(
+                items(&container["env"]).iter().all(hidden),
+                "a secret in the environment"
+            );
+        }
+        ensure!(spec["initContainers"].is_null(), "init containers");
+        for volume in items(&spec["volumes"]) {
+            let kinds = volume.as_object().context("a volume")?.keys();
+            let mut kinds = kinds.filter(|key| *key != "name");
+            ensure!(
+                kinds.all(|kind| VOLUMES.contains(&kind.as_str())),
+                "{volume}"
+            );
+        }
+        // Services called sextant-… would otherwise set variables that are read as settings.
+        ensure!(spec["enableServiceLinks"] == false, "service links");
+        let account = match pod.part.as_str() {
+            "test" => String::new(),
+            part => format!("{}-{part}", rendered.fullname()),
+        };
+        ensure!(text(&spec["serviceAccountName"]) == account, "account");
+        ensure!(
+            spec["automountServiceAccountToken"] == (pod.part != "test"),
+            "token"
+        );
+        Ok(())
+    })
+}
+
+pub fn have_resources_and_probes(helm: &Path) -> Result<()> {
+    each(helm, |_, pod| {
+        for container in pod.containers() {
+            let resources = &container["resources"];
+            for path in ["/requests/cpu", "/requests/memory", "/limits/memory"] {
+                ensure!(resources.pointer(path).is_some(), "no {path}");
+            }
+            if pod.part == "test" {
+                continue;
+            }
+            let probe = |name: &str| container[name]["httpGet"].clone();
+            ensure!(
+                probe("readinessProbe") == json!({"path": "/readyz", "port": "admin"}),
+                "readiness"
+            );
+            ensure!(
+                probe("livenessProbe") == json!({"path": "/livez", "port": "admin"}),
+                "liveness"
+            );
+            ensure!(
+                pod.ports().contains(&("admin".to_owned(), 9090)),
+                "no admin port"
+            );
+        }
+        Ok(())
+    })
+}
+
+/// Seconds to drain, the services' own defaults in docs/configuration.md.
+pub fn end_after_they_drained(helm: &Path) -> Result<()> {
+    each(helm, |_, pod| {
+        if pod.part == "test" {
+            return Ok(());
+        }
+        let drain = if pod.part.starts_with("kube-") {
+            30
+        } else {
+            10
+        };
+        let grace = pod.spec["terminationGracePeriodSeconds"].as_i64();
+        ensure!(grace > Some(drain) && grace < Some(drain + 15), "{grace:?}");
+        ensure!(
+            pod.containers()
+                .iter()
+                .all(|one| one["lifecycle"].is_null()),
+            "a hook"
+        );
+        Ok(())
+    })
+}
