@@ -1,4 +1,6 @@
-//! docs/configuration.md, made of what each program says about its own settings.
+//! docs/configuration.md, made of what each program says about its own settings; docs/helm-values.md.
+
+mod values;
 
 use crate::{paths, run};
 use anyhow::{Context, Result, ensure};
@@ -6,10 +8,10 @@ use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What to do with the page.
+/// What to do with the pages.
 #[derive(clap::Args, Clone)]
 pub struct Options {
-    /// Only compare the committed page with the code
+    /// Only compare the committed pages with the code
     #[arg(long)]
     check: bool,
 }
@@ -29,7 +31,7 @@ const INTRODUCTION: &str = include_str!("configuration.md");
 
 const PAGE: &str = "docs/configuration.md";
 
-/// Writes the page, or checks it.
+/// Writes the pages, or checks them.
 pub fn task(options: &Options) -> Result<()> {
     let mut cargo = Command::new("cargo");
     cargo
@@ -44,25 +46,35 @@ pub fn task(options: &Options) -> Result<()> {
     if options.check {
         return check();
     }
-    let page = paths::root().join(PAGE);
-    std::fs::write(&page, render()?).with_context(|| format!("writing {}", page.display()))?;
-    eprintln!("wrote {PAGE}");
+    write(PAGE, &render()?)?;
+    write(values::PAGE, &values::render()?)
+}
+
+fn write(page: &str, text: &str) -> Result<()> {
+    let path = paths::root().join(page);
+    std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+    eprintln!("wrote {page}");
     Ok(())
 }
 
-/// Compares the committed page with what the programs say, as the last build or test run left them.
+/// Compares the committed pages with what the programs say, as the last build or test run left them, and with the
+/// chart's values.
 pub fn check() -> Result<()> {
-    let page = paths::root().join(PAGE);
+    compare(PAGE, &render()?)?;
+    compare(values::PAGE, &values::render()?)
+}
+
+fn compare(page: &str, wanted: &str) -> Result<()> {
+    let path = paths::root().join(page);
     let found =
-        std::fs::read_to_string(&page).with_context(|| format!("reading {}", page.display()))?;
-    let wanted = render()?;
+        std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     let differs = wanted
         .lines()
         .zip(found.lines())
         .find(|(wanted, found)| wanted != found);
     ensure!(
         wanted == found,
-        "{PAGE} is not what the code says; run `make docs` and commit it. First difference:\n{}",
+        "{page} is not what the code says; run `make docs` and commit it. First difference:\n{}",
         differs.map_or(
             "one is longer than the other".to_owned(),
             |(wanted, found)| { format!("    the page: {found}\n    the code: {wanted}") }

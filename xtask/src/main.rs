@@ -50,7 +50,7 @@ enum Task {
     BenchUp(bench::Options),
     /// Counts instructions of datastore-proxy's engine and compares with bench/instructions.json
     Instructions(instructions::Options),
-    /// Writes docs/configuration.md from the code
+    /// Writes docs/configuration.md and docs/helm-values.md from the code
     Docs(docs::Options),
     /// Runs the whole test suite
     Test(test::Options),

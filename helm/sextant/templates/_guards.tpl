@@ -61,6 +61,9 @@
 {{- if not .postgres.host -}}
 {{- fail "datastore.type is postgres, but datastore.postgres.host is empty: set it to the server's name, as its certificate has it" -}}
 {{- end -}}
+{{- if not (regexMatch "^[a-z][a-z0-9_]{0,62}$" .postgres.schema) -}}
+{{- fail (printf "datastore.type is postgres, but datastore.postgres.schema is %q: set it to a schema of this control plane alone, of lower-case letters, digits and '_'" .postgres.schema) -}}
+{{- end -}}
 {{- if not .postgres.caSecret.name -}}
 {{- fail "datastore.type is postgres, but datastore.postgres.caSecret.name is empty: the connection is always TLS; name a Secret with the authorities of the server's certificate" -}}
 {{- end -}}

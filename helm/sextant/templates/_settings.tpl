@@ -38,8 +38,7 @@ endpoint: sqlite:///var/lib/sextant/state.db
 quota_bytes: {{ int64 $datastore.quotaBytes }}
 {{- else if eq $datastore.type "postgres" }}
 {{- $postgres := $datastore.postgres }}
-{{- $schema := $postgres.schema | default (include "sextant.fullname" . | replace "-" "_") }}
-endpoint: {{ printf "postgres://%s@%s:%d/%s?schema=%s" $postgres.user $postgres.host (int $postgres.port) $postgres.database $schema }}
+endpoint: {{ printf "postgres://%s@%s:%d/%s?schema=%s" (urlquery $postgres.user) $postgres.host (int $postgres.port) (urlquery $postgres.database) $postgres.schema }}
 database.ca_file: /etc/sextant-database/ca.pem
 {{- if $postgres.passwordSecret.name }}
 database.password_file: /etc/sextant-database/password

@@ -79,6 +79,14 @@ const WRONG: &[(&[&str], &str)] = &[
     ),
     (
         &["datastore.type=postgres", "datastore.postgres.host=db"],
+        "datastore.postgres.schema is \"\": set it to a schema of this control plane alone",
+    ),
+    (
+        &[
+            "datastore.type=postgres",
+            "datastore.postgres.host=db",
+            "datastore.postgres.schema=a",
+        ],
         "datastore.postgres.caSecret.name is empty: the connection is always TLS",
     ),
     (
