@@ -83,9 +83,18 @@ kube-scheduler:
 {{- end -}}
 {{- end }}
 
-{{/* What a part is run by: one pod at a time on its volume, or replicas that are alike. */}}
+{{/* Whether each replica has a volume of its own: cert-authority's issuance log is no replica's to share. */}}
+{{- define "sextant.ownvolumes" -}}
+{{- with .root.Values.certAuthority -}}
+{{- if and (eq $.part "cert-authority") (eq .state "secret") .keepLog -}}
+true
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* What a part is run by: pods with volumes, or replicas that are alike. */}}
 {{- define "sextant.kind" -}}
-{{ include "sextant.claim" . | empty | ternary "Deployment" "StatefulSet" }}
+{{ or (include "sextant.claim" .) (include "sextant.ownvolumes" .) | empty | ternary "Deployment" "StatefulSet" }}
 {{- end }}
 
 {{- define "sextant.partselector" -}}

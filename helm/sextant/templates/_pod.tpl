@@ -80,7 +80,9 @@ spec:
     - name: run
       emptyDir: {medium: Memory, sizeLimit: 16Mi}
     {{- range include "sextant.volumes" . | fromYamlArray }}
+    {{- if .volume }}
     - {{ toYaml .volume | nindent 6 | trim }}
+    {{- end }}
     {{- end }}
 {{- end }}
 

@@ -1,4 +1,4 @@
-{{/* What a part mounts beside /run/sextant: a list of volumes, each with its mount. */}}
+{{/* What a part mounts beside /run/sextant: a list of mounts, each with its volume if no StatefulSet makes it. */}}
 {{- define "sextant.volumes" -}}
 {{- $values := .root.Values -}}
 {{- $claim := include "sextant.claim" . -}}
@@ -26,6 +26,8 @@
   volume:
     name: state
     emptyDir: {sizeLimit: 512Mi}
+{{- else if include "sextant.ownvolumes" . }}
+- mount: {name: state, mountPath: /var/lib/sextant}
 {{- else if eq .part "cert-authority" }}
 - mount: {name: state, mountPath: /var/lib/sextant}
   volume:
@@ -73,4 +75,15 @@
       - {key: tls.crt, path: tls.crt}
       - {key: tls.key, path: tls.key}
       {{- end }}
+{{- end }}
+
+{{/* A claim by its settings. */}}
+{{- define "sextant.claimspec" -}}
+accessModes: [ReadWriteOnce]
+{{- with .storageClass }}
+storageClassName: {{ . }}
+{{- end }}
+resources:
+  requests:
+    storage: {{ .size }}
 {{- end }}

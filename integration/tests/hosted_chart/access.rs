@@ -36,26 +36,19 @@ fn wanted(values: &str) -> BTreeSet<Grant> {
         let owned = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect();
         (who.to_owned(), what.to_owned(), owned(names), owned(verbs))
     };
-    let change = ["get", "update", "patch"];
     let mut all: BTreeSet<Grant> = PARTS
         .map(|part| grant(part, "configmaps", &["trust"], &["get"]))
         .into();
-    all.insert(grant("cert-authority", "configmaps", &["trust"], &change));
-    all.insert(grant("cert-authority", "configmaps", &[], &["create"]));
-    all.insert(grant(
-        "cert-authority",
-        "tokenreviews.authentication.k8s.io",
-        &[],
-        &["create"],
-    ));
+    let mut authority =
+        |what, names, verbs| all.insert(grant("cert-authority", what, names, verbs));
+    authority("configmaps", &["trust"], &["get", "patch"]);
+    authority("configmaps", &[], &["create"]);
+    authority("tokenreviews.authentication.k8s.io", &[], &["create"]);
     if values != "volume" {
-        all.insert(grant(
-            "cert-authority",
-            "secrets",
-            &["keyring", "seal"],
-            &change,
-        ));
-        all.insert(grant("cert-authority", "secrets", &[], &["create"]));
+        authority("secrets", &["state"], &["get", "patch"]);
+        authority("secrets", &["keyring"], &["get"]);
+        authority("secrets", &["seal"], &["get"]);
+        authority("secrets", &[], &["create"]);
     }
     all
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use sextant_integration::{Outcome, run};
 use sextant_project::root;
 use std::path::{Path, PathBuf};
@@ -100,15 +100,28 @@ impl Rendered {
     }
 
     pub fn pods(&self) -> Vec<Pod> {
-        let owned = ["Deployment", "StatefulSet"].into_iter();
-        let templates = owned
+        let owners = ["Deployment", "StatefulSet"].into_iter();
+        let owned = owners
             .flat_map(|kind| self.of_kind(kind))
-            .map(|owner| &owner["spec"]["template"]);
-        templates.chain(self.of_kind("Pod")).map(Pod::of).collect()
+            .map(Pod::owned_by);
+        owned.chain(self.of_kind("Pod").map(Pod::of)).collect()
     }
 }
 
 impl Pod {
+    /// A pod as the controller of its owner makes it, with the volumes that the owner claims for each.
+    fn owned_by(owner: &Value) -> Self {
+        let mut pod = Self::of(&owner["spec"]["template"]);
+        for claim in items(&owner["spec"]["volumeClaimTemplates"]) {
+            let name = &claim["metadata"]["name"];
+            let volume = json!({"name": name, "persistentVolumeClaim": {"claimName": name}});
+            if let Some(volumes) = pod.spec["volumes"].as_array_mut() {
+                volumes.push(volume);
+            }
+        }
+        pod
+    }
+
     fn of(template: &Value) -> Self {
         let labels = template["metadata"]["labels"].as_object().cloned();
         let labels = labels.unwrap_or_default();

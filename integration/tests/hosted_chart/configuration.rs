@@ -26,9 +26,18 @@ pub fn role(name: &OsStr) -> Option<fn() -> ExitCode> {
 }
 
 pub fn services_know_their_settings(helm: &Path) -> Result<()> {
+    let page = std::fs::read_to_string(sextant_project::root().join("docs/configuration.md"))?;
+    let ahead: Vec<&str> = AHEAD
+        .iter()
+        .copied()
+        .filter(|name| !page.contains(name))
+        .collect();
+    if !ahead.is_empty() {
+        println!("SKIP settings that the services don't have yet: {ahead:?}");
+    }
     for rendered in Rendered::all(helm)? {
         for pod in rendered.pods().iter().filter(|pod| pod.part != "test") {
-            let said = checked(pod)?;
+            let said = checked(pod, &ahead)?;
             ensure!(
                 said.is_empty(),
                 "{} with {}: {said}",
@@ -41,7 +50,7 @@ pub fn services_know_their_settings(helm: &Path) -> Result<()> {
 }
 
 /// What `--check-config` says of this environment; nothing if it is good.
-fn checked(pod: &Pod) -> Result<String> {
+fn checked(pod: &Pod, ahead: &[&str]) -> Result<String> {
     let program = match pod.part.as_str() {
         part if part.starts_with("kube-") => "runner",
         part => part,
@@ -54,7 +63,7 @@ fn checked(pod: &Pod) -> Result<String> {
         .envs(
             pod.environment()
                 .into_iter()
-                .filter(|(name, _)| !AHEAD.contains(&name.as_str())),
+                .filter(|(name, _)| !ahead.contains(&name.as_str())),
         );
     let outcome = run(&mut command, DEADLINE)?;
     Ok(match outcome.code {
@@ -63,7 +72,8 @@ fn checked(pod: &Pod) -> Result<String> {
     })
 }
 
-/// Settings that the services get together with enrolment by ServiceAccount tokens.
+/// Settings that the services get together with enrolment by ServiceAccount tokens, and have once their reference page
+/// has them.
 const AHEAD: &[&str] = &[
     "SEXTANT_ENROLL__TRUST_CONFIG_MAP",
     "SEXTANT_HOSTING__AUDIENCE",

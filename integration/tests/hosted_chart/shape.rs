@@ -77,10 +77,11 @@ pub fn services_and_monitors_find_their_pods(helm: &Path) -> Result<()> {
             );
         }
         for scaler in rendered.of_kind("HorizontalPodAutoscaler") {
-            let name = &scaler["spec"]["scaleTargetRef"]["name"];
+            let target = &scaler["spec"]["scaleTargetRef"];
+            let kind = text(&target["kind"]);
             let owner = rendered
-                .of_kind("Deployment")
-                .find(|one| one["metadata"]["name"] == *name);
+                .of_kind(&kind)
+                .find(|one| one["metadata"]["name"] == target["name"]);
             let owner = owner.with_context(|| format!("{} scales nothing", shown(scaler)))?;
             ensure!(
                 owner["spec"]["replicas"].is_null(),
@@ -159,6 +160,13 @@ pub fn data_is_kept_unless_told_otherwise(helm: &Path) -> Result<()> {
             "load-balancer" => json!(null),
             _ => json!("keep"),
         };
+        let own = rendered.of_kind("StatefulSet");
+        let own = own.filter(|owner| !owner["spec"]["volumeClaimTemplates"].is_null());
+        for owner in own {
+            let deleted = &owner["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"];
+            let wanted = if keep.is_null() { "Delete" } else { "Retain" };
+            ensure!(*deleted == wanted, "{}: {deleted}", shown(owner));
+        }
         for claim in claims {
             let policy = &claim["metadata"]["annotations"]["helm.sh/resource-policy"];
             ensure!(*policy == keep, "with {}: {policy}", rendered.values);
