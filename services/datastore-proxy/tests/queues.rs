@@ -8,8 +8,11 @@
     reason = "tests may stop at the first surprise"
 )]
 
+#[path = "passthrough/etcd.rs"]
+mod etcd;
 mod support;
 
+use etcd::Etcd;
 use sextant_proto::etcd::etcdserverpb as pb;
 use sextant_proto::etcd::v3electionpb::election_client::ElectionClient;
 use sextant_proto::etcd::v3electionpb::{
@@ -30,16 +33,58 @@ support::on_each_backend! {
     who_gives_up_waiting_is_no_longer_waited_for,
 }
 
+macro_rules! on_an_etcd {
+    ($($name:ident),+ $(,)?) => {
+        mod over_an_etcd {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                if let Some(binary) = crate::etcd::binary() {
+                    super::$name(crate::etcd::Etcd::start(&binary).await).await;
+                }
+            })+
+        }
+    };
+}
+on_an_etcd! {
+    a_lock_goes_to_who_asked_first,
+    an_election_has_one_leader_and_everybody_hears_it,
+    the_drain_ends_waiting,
+    who_gives_up_waiting_is_no_longer_waited_for,
+}
+
+/// Where keys are.
+enum Backend {
+    Etcd(Etcd),
+    Store(Store),
+}
+
+impl From<Etcd> for Backend {
+    fn from(etcd: Etcd) -> Self {
+        Self::Etcd(etcd)
+    }
+}
+
+impl From<Store> for Backend {
+    fn from(store: Store) -> Self {
+        Self::Store(store)
+    }
+}
+
 /// All replicas that a backend can have, of which two are enough.
 struct Serving(Vec<Served>);
 
 impl Serving {
-    async fn start(store: &Store) -> Self {
-        let mut replicas = vec![Served::on(store).await];
-        if matches!(store, Store::Server(_)) {
-            replicas.push(Served::on(store).await);
+    async fn start(backend: &Backend) -> Self {
+        let (config, replicas) = match backend {
+            Backend::Etcd(etcd) => (etcd::config(&etcd.members(), "/planes/a"), 2),
+            Backend::Store(store @ Store::Server(_)) => (store.config(), 2),
+            Backend::Store(store @ Store::Sqlite(..)) => (store.config(), 1),
+        };
+        let mut all = Vec::new();
+        for _ in 0..replicas {
+            all.push(Served::start_with(config.clone()).await);
         }
-        Self(replicas)
+        Self(all)
     }
 
     /// The replica whose turn it is.
@@ -101,8 +146,9 @@ async fn lock(locks: &mut LockClient<Channel>, lease: i64) -> Result<LockRespons
     locks.lock(request).await.map(tonic::Response::into_inner)
 }
 
-async fn a_lock_goes_to_who_asked_first(store: Store) {
-    let served = Serving::start(&store).await;
+async fn a_lock_goes_to_who_asked_first(backend: impl Into<Backend>) {
+    let backend = backend.into();
+    let served = Serving::start(&backend).await;
     let mut clients = served.clients().await;
     let mut locks = LockClient::new(served.channel(0).await);
     let first_lease = grant(&mut clients).await;
@@ -134,8 +180,9 @@ async fn a_lock_goes_to_who_asked_first(store: Store) {
     served.stop().await;
 }
 
-async fn who_gives_up_waiting_is_no_longer_waited_for(store: Store) {
-    let served = Serving::start(&store).await;
+async fn who_gives_up_waiting_is_no_longer_waited_for(backend: impl Into<Backend>) {
+    let backend = backend.into();
+    let served = Serving::start(&backend).await;
     let mut clients = served.clients().await;
     let mut locks = LockClient::new(served.channel(0).await);
     let first = lock(&mut locks, 0).await.unwrap();
@@ -171,8 +218,9 @@ async fn who_gives_up_waiting_is_no_longer_waited_for(store: Store) {
     served.stop().await;
 }
 
-async fn the_drain_ends_waiting(store: Store) {
-    let served = Serving::start(&store).await;
+async fn the_drain_ends_waiting(backend: impl Into<Backend>) {
+    let backend = backend.into();
+    let served = Serving::start(&backend).await;
     let clients = served.clients().await;
     let mut locks = LockClient::new(served.channel(0).await);
     lock(&mut locks, 0).await.unwrap();
@@ -216,8 +264,9 @@ impl Candidate {
     }
 }
 
-async fn an_election_has_one_leader_and_everybody_hears_it(store: Store) {
-    let served = Serving::start(&store).await;
+async fn an_election_has_one_leader_and_everybody_hears_it(backend: impl Into<Backend>) {
+    let backend = backend.into();
+    let served = Serving::start(&backend).await;
     let mut clients = served.clients().await;
     let mut elections = ElectionClient::new(served.channel(0).await);
     let name = LeaderRequest { name: "e".into() };

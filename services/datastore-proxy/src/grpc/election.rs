@@ -1,10 +1,10 @@
 //! Elections.
 
-use super::Services;
-use super::queue::Queue;
+use super::queue::{Queue, Store};
 use crate::domain::authz::Call;
 use crate::domain::fault::Fault;
 use crate::domain::range::KeyRange;
+use crate::watch::source::PastError;
 use sextant_proto::etcd::mvccpb::KeyValue;
 use sextant_proto::etcd::v3electionpb as pb;
 use tokio::sync::mpsc;
@@ -14,17 +14,17 @@ use tonic::{Request, Response, Status};
 /// Answers on their way to one client.
 const ANSWERS: usize = 8;
 
-pub(super) struct Elections(pub(super) Services);
+pub(crate) struct Elections<S>(pub(crate) S);
 
-impl Elections {
-    fn queue<T>(&self, request: &Request<T>, name: &[u8]) -> Result<Queue, Status> {
+impl<S: Store> Elections<S> {
+    fn queue<T>(&self, request: &Request<T>, name: &[u8]) -> Result<Queue<S>, Status> {
         let caller = self.0.caller(request, Call::Keys)?;
         Ok(Queue::new(self.0.clone(), caller, name))
     }
 }
 
 #[tonic::async_trait]
-impl pb::election_server::Election for Elections {
+impl<S: Store> pb::election_server::Election for Elections<S> {
     async fn campaign(
         &self,
         request: Request<pb::CampaignRequest>,
@@ -85,15 +85,15 @@ impl pb::election_server::Election for Elections {
         queue.range()?;
         let (answers, stream) = mpsc::channel(ANSWERS);
         tokio::spawn(async move {
-            let drain = queue.services.drain.clone();
+            let drain = queue.store.drain().clone();
             let ended = tokio::select! {
                 ended = observe(&queue, &answers) => ended,
                 () = answers.closed() => return,
-                () = drain.signaled() => Err(Fault::Stopped),
+                () = drain.signaled() => Err(Fault::Stopped.into()),
             };
-            if let Err(fault) = ended {
+            if let Err(status) = ended {
                 // A client that has gone needs no answer.
-                let _ = answers.try_send(Err(fault.into()));
+                let _ = answers.try_send(Err(status));
             }
         });
         Ok(Response::new(ReceiverStream::new(stream)))
@@ -114,7 +114,7 @@ impl pb::election_server::Election for Elections {
 type Answers = mpsc::Sender<Result<pb::LeaderResponse, Status>>;
 
 /// Tells of one leader after the other.
-async fn observe(queue: &Queue, answers: &Answers) -> Result<(), Fault> {
+async fn observe<S: Store>(queue: &Queue<S>, answers: &Answers) -> Result<(), Status> {
     loop {
         let (leader, revision) = match queue.first().await? {
             (Some(leader), revision) => (leader, revision),
@@ -123,22 +123,22 @@ async fn observe(queue: &Queue, answers: &Answers) -> Result<(), Fault> {
                     let revision = leader.mod_revision;
                     (leader, revision)
                 }
-                Err(Fault::Compacted) => continue,
-                Err(fault) => return Err(fault),
+                Err(PastError::Compacted(_)) => continue,
+                Err(PastError::Failed(status)) => return Err(status),
             },
         };
         let key = leader.key.clone();
         tell(queue, answers, leader, revision).await?;
         match follow_leader(queue, answers, KeyRange::key(key), revision + 1).await {
             // What was said meanwhile is lost; who leads now is not.
-            Ok(()) | Err(Fault::Compacted) => {}
-            Err(fault) => return Err(fault),
+            Ok(()) | Err(PastError::Compacted(_)) => {}
+            Err(PastError::Failed(status)) => return Err(status),
         }
     }
 }
 
 /// Waits for somebody to stand for election.
-async fn candidate(queue: &Queue, from: i64) -> Result<KeyValue, Fault> {
+async fn candidate<S: Store>(queue: &Queue<S>, from: i64) -> Result<KeyValue, PastError> {
     let mut follower = queue.follow(queue.range()?, from)?;
     loop {
         let changes = follower.next().await?;
@@ -149,12 +149,12 @@ async fn candidate(queue: &Queue, from: i64) -> Result<KeyValue, Fault> {
 }
 
 /// Tells what the leader says until its key is deleted.
-async fn follow_leader(
-    queue: &Queue,
+async fn follow_leader<S: Store>(
+    queue: &Queue<S>,
     answers: &Answers,
     key: KeyRange,
     from: i64,
-) -> Result<(), Fault> {
+) -> Result<(), PastError> {
     let mut follower = queue.follow(key, from)?;
     loop {
         for change in follower.next().await? {
@@ -167,11 +167,17 @@ async fn follow_leader(
     }
 }
 
-async fn tell(queue: &Queue, answers: &Answers, kv: KeyValue, revision: i64) -> Result<(), Fault> {
+async fn tell<S: Store>(
+    queue: &Queue<S>,
+    answers: &Answers,
+    kv: KeyValue,
+    revision: i64,
+) -> Result<(), Status> {
     let answer = pb::LeaderResponse {
-        header: Some(queue.services.header(revision)),
+        header: Some(queue.store.header(revision)),
         kv: Some(kv),
     };
     // The caller sees by itself that the client has gone.
-    answers.send(Ok(answer)).await.map_err(|_| Fault::Stopped)
+    let sent = answers.send(Ok(answer)).await;
+    sent.map_err(|_| Fault::Stopped.into())
 }

@@ -1,7 +1,6 @@
 //! Locks.
 
-use super::Services;
-use super::queue::Queue;
+use super::queue::{Queue, Store};
 use crate::domain::authz::Call;
 use crate::domain::fault::Fault;
 use crate::domain::range::KeyRange;
@@ -10,10 +9,10 @@ use bytes::Bytes;
 use sextant_proto::etcd::v3lockpb as pb;
 use tonic::{Request, Response, Status};
 
-pub(super) struct Locks(pub(super) Services);
+pub(crate) struct Locks<S>(pub(crate) S);
 
 #[tonic::async_trait]
-impl pb::lock_server::Lock for Locks {
+impl<S: Store> pb::lock_server::Lock for Locks<S> {
     async fn lock(
         &self,
         request: Request<pb::LockRequest>,

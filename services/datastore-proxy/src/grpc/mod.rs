@@ -3,16 +3,17 @@
 pub(crate) mod caller;
 mod cluster;
 pub(crate) mod convert;
-mod election;
+pub(crate) mod election;
 pub(crate) mod kv;
 mod lease;
-mod lock;
+pub(crate) mod lock;
 mod maintenance;
 pub(crate) mod pieces;
-mod queue;
+pub(crate) mod queue;
 mod replica;
 mod snapshot;
 mod status;
+mod turns;
 pub(crate) mod watch;
 
 pub use replica::replica_routes;

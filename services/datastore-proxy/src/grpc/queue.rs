@@ -1,27 +1,44 @@
 //! The queue that locks and elections are made of: every contender has a key under one prefix, and the one that
 //! was created first has its turn. As etcd's client library makes it, so that both can stand in one queue.
 
-use super::Services;
-use crate::domain::authz::Caller;
+use crate::domain::authz::{Call, Caller};
 use crate::domain::fault::Fault;
 use crate::domain::range::KeyRange;
 use crate::domain::request::{
     Answer, Compare, Delete, Op, Put, Query, RangeAnswer, Relation, RevisionBounds, SortOrder,
     SortTarget, Target, Txn, TxnAnswer,
 };
-use crate::engine::{Reply, Request as Work};
 use crate::watch::follower::Follower;
+use crate::watch::source::{PastError, Source};
 use bytes::Bytes;
+use sextant_kit::Drain;
 use sextant_proto::etcd::mvccpb::KeyValue;
-use std::sync::Arc;
+use tonic::{Request, Status};
+
+/// What queues are kept in. Ranges and transactions are cut to the caller already.
+#[tonic::async_trait]
+pub(crate) trait Store: Source {
+    /// Who asks, if the table lets it.
+    fn caller<T>(&self, request: &Request<T>, call: Call) -> Result<Caller, Status>;
+    /// Ends the waiting.
+    fn drain(&self) -> &Drain;
+    /// Reads what every acknowledged write has left.
+    async fn read(&self, query: &Query) -> Result<RangeAnswer, Status>;
+    /// Does a transaction.
+    async fn run(&self, txn: Txn, caller: &Caller) -> Result<TxnAnswer, Status>;
+    /// Makes a lease of so many seconds.
+    async fn grant(&self, seconds: i64, caller: &Caller) -> Result<i64, Status>;
+    /// Gives a lease all its time again; one that isn't there is no error.
+    async fn renew(&self, lease: i64, caller: &Caller) -> Result<(), Status>;
+}
 
 /// Seconds of a lease that is made for a caller who brings none, as in etcd.
 const LEASE_SECONDS: i64 = 60;
 
 /// One queue, as one caller sees it.
 #[derive(Clone)]
-pub(super) struct Queue {
-    pub(super) services: Services,
+pub(super) struct Queue<S> {
+    pub(super) store: S,
     caller: Caller,
     prefix: Bytes,
 }
@@ -39,29 +56,29 @@ pub(super) struct Place {
     pub(super) before: Option<Bytes>,
 }
 
-impl Queue {
+impl<S: Store> Queue<S> {
     /// The queue of that name.
-    pub(super) fn new(services: Services, caller: Caller, name: &[u8]) -> Self {
+    pub(super) fn new(store: S, caller: Caller, name: &[u8]) -> Self {
         Self {
-            services,
+            store,
             caller,
             prefix: [name, b"/"].concat().into(),
         }
     }
 
     /// Every key of the queue that the caller may see.
-    pub(super) fn range(&self) -> Result<KeyRange, Fault> {
+    pub(super) fn range(&self) -> Result<KeyRange, Status> {
         let mut end = self.prefix.to_vec();
         // The prefix ends with a slash.
         if let Some(last) = end.last_mut() {
             *last += 1;
         }
-        self.caller
-            .clip(&KeyRange::parse(self.prefix.clone(), end.into()))
+        let range = KeyRange::parse(self.prefix.clone(), end.into());
+        Ok(self.caller.clip(&range)?)
     }
 
     /// Stands in line with `lease`, or with a new one if that is 0. A lease stands in a queue once.
-    pub(super) async fn enter(&self, lease: i64, value: Bytes) -> Result<Place, Fault> {
+    pub(super) async fn enter(&self, lease: i64, value: Bytes) -> Result<Place, Status> {
         let lease = self.renewed(lease).await?;
         let key = Bytes::from([&self.prefix[..], format!("{lease:x}").as_bytes()].concat());
         let put = Put {
@@ -92,35 +109,25 @@ impl Queue {
     }
 
     /// The lease with all its time again, or a new one.
-    async fn renewed(&self, lease: i64) -> Result<i64, Fault> {
-        let engine = &self.services.engine;
-        let caller = self.caller.clone();
-        if lease != 0 {
-            return match engine.submit(Work::Renew { id: lease }, caller).await {
-                // Putting the key tells.
-                Ok(_) | Err(Fault::LeaseNotFound) => Ok(lease),
-                Err(fault) => Err(fault),
-            };
+    async fn renewed(&self, lease: i64) -> Result<i64, Status> {
+        if lease == 0 {
+            return self.store.grant(LEASE_SECONDS, &self.caller).await;
         }
-        let id = rand::random_range(1..i64::MAX);
-        let ttl = LEASE_SECONDS;
-        engine.submit(Work::Grant { id, ttl }, caller).await?;
-        Ok(id)
+        // Where it has ended, putting the key tells.
+        self.store.renew(lease, &self.caller).await?;
+        Ok(lease)
     }
 
     /// Waits until nobody is before `place`. Whoever stops waiting leaves the queue.
-    pub(super) async fn wait(&self, place: &Place) -> Result<(), Fault> {
+    pub(super) async fn wait(&self, place: &Place) -> Result<(), Status> {
         let leaving = Leaving(Some((self.clone(), place.clone())));
-        let drain = self.services.drain.clone();
-        drain
-            .run(self.wait_for_turn(place))
-            .await
-            .unwrap_or(Err(Fault::Stopped))?;
+        let waited = self.store.drain().run(self.wait_for_turn(place)).await;
+        waited.unwrap_or_else(|| Err(Fault::Stopped.into()))?;
         leaving.stay();
         Ok(())
     }
 
-    async fn wait_for_turn(&self, place: &Place) -> Result<(), Fault> {
+    async fn wait_for_turn(&self, place: &Place) -> Result<(), Status> {
         // Only the one right before is waited for, so that a turn wakes one and not all.
         let mut before = Query {
             limit: 1,
@@ -146,21 +153,21 @@ impl Queue {
     }
 
     /// Waits until `key` is deleted.
-    async fn gone(&self, key: Bytes, from: i64) -> Result<(), Fault> {
-        let mut follower = Follower::new(self.services.engine.shared(), KeyRange::key(key), from);
+    async fn gone(&self, key: Bytes, from: i64) -> Result<(), Status> {
+        let mut follower = Follower::new(self.store.clone(), KeyRange::key(key), from);
         loop {
             match follower.next().await {
                 Ok(changes) if changes.iter().any(|change| change.deleted) => return Ok(()),
                 Ok(_) => {}
                 // Whether it is still there must be looked up.
-                Err(Fault::Compacted) => return Ok(()),
-                Err(fault) => return Err(fault),
+                Err(PastError::Compacted(_)) => return Ok(()),
+                Err(PastError::Failed(status)) => return Err(status),
             }
         }
     }
 
     /// Who has the turn.
-    pub(super) async fn first(&self) -> Result<(Option<KeyValue>, i64), Fault> {
+    pub(super) async fn first(&self) -> Result<(Option<KeyValue>, i64), Status> {
         let query = Query {
             limit: 1,
             order: SortOrder::Ascend,
@@ -172,7 +179,7 @@ impl Queue {
     }
 
     /// Gives a place up, if it is still the same; tells the revision.
-    pub(super) async fn leave(&self, key: &Bytes, revision: i64) -> Result<i64, Fault> {
+    pub(super) async fn leave(&self, key: &Bytes, revision: i64) -> Result<i64, Status> {
         let delete = Delete {
             range: KeyRange::key(key.clone()),
             prev_kv: false,
@@ -192,7 +199,7 @@ impl Queue {
         revision: i64,
         lease: i64,
         value: Bytes,
-    ) -> Result<Option<i64>, Fault> {
+    ) -> Result<Option<i64>, Status> {
         let put = Put {
             key: key.clone(),
             value: Some(value),
@@ -209,33 +216,24 @@ impl Queue {
     }
 
     /// Reads keys of the caller's.
-    pub(super) async fn read(&self, query: &Query) -> Result<RangeAnswer, Fault> {
+    pub(super) async fn read(&self, query: &Query) -> Result<RangeAnswer, Status> {
         let range = self.caller.clip(&query.range)?;
         let query = Query {
             range,
             ..query.clone()
         };
-        self.services.engine.confirm().await?;
-        self.services.engine.range(&query, false).await
+        self.store.read(&query).await
     }
 
-    pub(super) async fn run(&self, mut txn: Txn) -> Result<TxnAnswer, Fault> {
+    pub(super) async fn run(&self, mut txn: Txn) -> Result<TxnAnswer, Status> {
         self.caller.clip_txn(&mut txn)?;
-        let caller = self.caller.clone();
-        match self.services.engine.submit(Work::Txn(txn), caller).await? {
-            Reply::Txn(answer) => Ok(answer),
-            _ => Err(Fault::Stopped),
-        }
+        self.store.run(txn, &self.caller).await
     }
 
     /// Follows one key.
-    pub(super) fn follow(&self, range: KeyRange, from: i64) -> Result<Follower, Fault> {
+    pub(super) fn follow(&self, range: KeyRange, from: i64) -> Result<Follower<S>, Status> {
         let range = self.caller.clip(&range)?;
-        Ok(Follower::new(
-            &Arc::clone(self.services.engine.shared()),
-            range,
-            from,
-        ))
+        Ok(Follower::new(self.store.clone(), range, from))
     }
 }
 
@@ -248,22 +246,22 @@ fn created(key: &Bytes, revision: i64) -> Compare {
 }
 
 /// Leaves the queue when dropped: also a client that hangs up stops waiting.
-struct Leaving(Option<(Queue, Place)>);
+struct Leaving<S: Store>(Option<(Queue<S>, Place)>);
 
-impl Leaving {
+impl<S: Store> Leaving<S> {
     fn stay(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Leaving {
+impl<S: Store> Drop for Leaving<S> {
     fn drop(&mut self) {
         let Some((queue, place)) = self.0.take() else {
             return;
         };
         tokio::spawn(async move {
-            if let Err(fault) = queue.leave(&place.key, place.revision).await {
-                tracing::warn!(%fault, lease = place.lease, "a place in a queue stays until its lease ends");
+            if let Err(status) = queue.leave(&place.key, place.revision).await {
+                tracing::warn!(%status, lease = place.lease, "a place in a queue stays until its lease ends");
             }
         });
     }

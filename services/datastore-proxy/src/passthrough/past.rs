@@ -124,12 +124,6 @@ impl Open {
     }
 }
 
-impl From<Status> for PastError {
-    fn from(status: Status) -> Self {
-        Self::Failed(status)
-    }
-}
-
 fn asking(union: RequestUnion) -> pb::WatchRequest {
     pb::WatchRequest {
         request_union: Some(union),

@@ -209,7 +209,8 @@ fn revision_of(header: Option<etcd::ResponseHeader>) -> i64 {
     header.unwrap_or_default().revision
 }
 
-fn txn_answer(response: etcd::TxnResponse) -> TxnAnswer {
+/// What a transaction did.
+pub(crate) fn txn_answer(response: etcd::TxnResponse) -> TxnAnswer {
     let answers = response.responses.into_iter().filter_map(|op| op.response);
     TxnAnswer {
         revision: revision_of(response.header),

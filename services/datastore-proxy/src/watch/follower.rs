@@ -3,30 +3,28 @@
 use super::committed::{Change, Committed};
 use super::hub::{CatchUp, Spec};
 use super::outbox::{Out, Outbox};
-use crate::domain::fault::Fault;
+use super::source::{Past, PastError, Source};
 use crate::domain::range::KeyRange;
-use crate::engine::Shared;
 use std::sync::Arc;
 
-/// A part of the log that is read at once.
-const PAGE_BYTES: usize = 1 << 20;
-
 /// Follows one range. Ends when dropped.
-pub struct Follower {
-    shared: Arc<Shared>,
+pub struct Follower<S: Source> {
+    source: S,
     outbox: Arc<Outbox>,
     key: u64,
+    /// What reads the past, and from which revision on.
+    past: Option<(i64, S::Past)>,
 }
 
-impl Drop for Follower {
+impl<S: Source> Drop for Follower<S> {
     fn drop(&mut self) {
-        self.shared.hub.remove(self.key, false);
+        self.source.hub().remove(self.key, false);
     }
 }
 
-impl Follower {
+impl<S: Source> Follower<S> {
     /// Follows `range` from revision `from` on.
-    pub fn new(shared: &Arc<Shared>, range: KeyRange, from: i64) -> Self {
+    pub fn new(source: S, range: KeyRange, from: i64) -> Self {
         let outbox = Arc::new(Outbox::default());
         let spec = Spec {
             id: 0,
@@ -36,16 +34,17 @@ impl Follower {
             prev_kv: false,
             fragment: false,
         };
-        let key = shared.hub.add(&outbox, spec, from);
+        let key = source.hub().add(&outbox, spec, from);
         Self {
-            shared: Arc::clone(shared),
+            source,
             outbox,
             key,
+            past: None,
         }
     }
 
     /// Waits for the next changes, in order; never none. Fails if they were compacted before they were read.
-    pub async fn next(&mut self) -> Result<Vec<Change>, Fault> {
+    pub async fn next(&mut self) -> Result<Vec<Change>, PastError> {
         loop {
             let changes = match self.outbox.pop() {
                 Some(Out::Events {
@@ -55,7 +54,10 @@ impl Follower {
                 None => match self.outbox.next_lagging() {
                     Some(_) => self.catch_up().await?,
                     None => {
-                        self.outbox.changed().await;
+                        tokio::select! {
+                            () = self.outbox.changed() => {}
+                            lost = self.source.lost() => return Err(PastError::Failed(lost)),
+                        }
                         Vec::new()
                     }
                 },
@@ -66,9 +68,8 @@ impl Follower {
         }
     }
 
-    async fn catch_up(&self) -> Result<Vec<Change>, Fault> {
-        let shared = &self.shared;
-        match shared.hub.catch_up(self.key) {
+    async fn catch_up(&mut self) -> Result<Vec<Change>, PastError> {
+        match self.source.hub().catch_up(self.key) {
             CatchUp::Nothing => Ok(Vec::new()),
             CatchUp::Send {
                 from, revisions, ..
@@ -84,22 +85,24 @@ impl Follower {
                 from,
                 through,
             } => {
-                let page = shared.page(spec.range.clone(), from, through, PAGE_BYTES);
-                let page = page.await?;
+                let mut past = match self.past.take() {
+                    Some((at, past)) if at == from => past,
+                    _ => self.source.past(&spec.range, from),
+                };
+                let piece = past.next(through).await?;
                 // Looked at after reading: before, rows could still have gone missing.
                 self.check(from)?;
-                shared.hub.advance(self.key, page.through);
-                let change = |logged: crate::store::Logged| {
-                    Change::of(logged.key, &logged.version, logged.value, None)
-                };
-                Ok(page.writes.into_iter().map(change).collect())
+                self.source.hub().advance(self.key, piece.through);
+                self.past = Some((piece.through + 1, past));
+                Ok(piece.changes)
             }
         }
     }
 
-    fn check(&self, from: i64) -> Result<(), Fault> {
-        if from < self.shared.state().compacted {
-            return Err(Fault::Compacted);
+    fn check(&self, from: i64) -> Result<(), PastError> {
+        let compacted = self.source.compacted();
+        if from < compacted {
+            return Err(PastError::Compacted(compacted));
         }
         Ok(())
     }

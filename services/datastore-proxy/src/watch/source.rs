@@ -73,3 +73,9 @@ pub enum PastError {
     /// Reading failed.
     Failed(Status),
 }
+
+impl From<Status> for PastError {
+    fn from(status: Status) -> Self {
+        Self::Failed(status)
+    }
+}

@@ -1,4 +1,5 @@
 //! Real etcds, and datastore-proxies in front of them.
+#![allow(dead_code, reason = "each test takes what it needs")]
 
 use crate::support::{self, Served};
 use datastore_proxy::config::Config;

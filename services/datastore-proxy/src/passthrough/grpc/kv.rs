@@ -4,7 +4,7 @@ use super::Serving;
 use super::forward::forward;
 use crate::domain::authz::{Call, Caller};
 use crate::domain::range::KeyRange;
-use crate::domain::request::{Query, RangeAnswer};
+use crate::domain::request::{Query, RangeAnswer, Txn};
 use crate::grpc::convert;
 use crate::grpc::kv::check_size;
 use crate::grpc::pieces::{self, Ranges};
@@ -28,6 +28,15 @@ impl Backend {
             compacted: self.compacted(),
             foreign,
         }
+    }
+
+    /// Does a transaction that is cut to the caller.
+    pub(super) async fn txn(&self, txn: Txn, caller: &Caller) -> Result<pb::TxnResponse, Status> {
+        let foreign = self.foreign(request::leases(&txn), caller).await?;
+        let request = self.rewrite(&foreign).txn(txn);
+        let mut answer = commit(self.pool(), request).await?;
+        self.plane().localize_txn(&mut answer);
+        Ok(answer)
     }
 }
 
@@ -160,11 +169,7 @@ impl pb::kv_server::Kv for Kv {
         let mut txn = convert::txn(request)?;
         caller.clip_txn(&mut txn)?;
         let _timed = self.0.slow.time("Txn", &caller, txn.first_keys());
-        let backend = &self.0.backend;
-        let foreign = backend.foreign(request::leases(&txn), &caller).await?;
-        let request = backend.rewrite(&foreign).txn(txn);
-        let mut answer = commit(backend.pool(), request).await?;
-        backend.plane().localize_txn(&mut answer);
+        let answer = self.0.backend.txn(txn, &caller).await?;
         Ok(Response::new(answer))
     }
 

@@ -28,7 +28,7 @@ async fn revoke(backend: &Backend, id: i64) -> Result<pb::LeaseRevokeResponse, S
     backend.pool().call(Kind::Write, call).await
 }
 
-async fn renew(
+pub(super) async fn renew(
     backend: &Backend,
     id: i64,
     caller: &Caller,
@@ -51,6 +51,30 @@ async fn renew(
     })
 }
 
+/// Makes a lease of the caller's.
+pub(super) async fn grant(
+    backend: &Backend,
+    request: pb::LeaseGrantRequest,
+    caller: &Caller,
+) -> Result<pb::LeaseGrantResponse, Status> {
+    if request.id == NO_LEASE {
+        return Err(Fault::LeaseExists.into());
+    }
+    let call = |channel| async move {
+        let request = demanding_leader(request);
+        client(channel).lease_grant(request).await
+    };
+    let answer = backend.pool().call(Kind::Write, call).await?;
+    if backend.owns_by_record(caller)
+        && let Err(status) = backend.own(answer.id, caller).await
+    {
+        // Nobody could use it. If this fails too, its time runs out.
+        let _ = revoke(backend, answer.id).await;
+        return Err(status);
+    }
+    Ok(answer)
+}
+
 #[tonic::async_trait]
 impl pb::lease_server::Lease for Leases {
     async fn lease_grant(
@@ -58,24 +82,8 @@ impl pb::lease_server::Lease for Leases {
         request: Request<pb::LeaseGrantRequest>,
     ) -> Result<Response<pb::LeaseGrantResponse>, Status> {
         let caller = self.0.caller(&request, Call::Keys)?;
-        let request = request.into_inner();
-        if request.id == NO_LEASE {
-            return Err(Fault::LeaseExists.into());
-        }
-        let backend = &self.0.backend;
-        let call = |channel| async move {
-            let request = demanding_leader(request);
-            client(channel).lease_grant(request).await
-        };
-        let answer = backend.pool().call(Kind::Write, call).await?;
-        if backend.owns_by_record(&caller)
-            && let Err(status) = backend.own(answer.id, &caller).await
-        {
-            // Nobody could use it. If this fails too, its time runs out.
-            let _ = revoke(backend, answer.id).await;
-            return Err(status);
-        }
-        Ok(Response::new(answer))
+        let granted = grant(&self.0.backend, request.into_inner(), &caller);
+        granted.await.map(Response::new)
     }
 
     async fn lease_revoke(

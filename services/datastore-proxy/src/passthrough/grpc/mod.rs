@@ -5,11 +5,14 @@ mod forward;
 mod kv;
 mod lease;
 mod maintenance;
+mod turns;
 
 use super::Backend;
 use crate::domain::authz::{Call, Caller};
 use crate::grpc::MAX_MESSAGE;
 use crate::grpc::caller;
+use crate::grpc::election::Elections;
+use crate::grpc::lock::Locks;
 use crate::grpc::watch::Watches;
 use crate::slow::SlowLog;
 use sextant_kit::Drain;
@@ -18,6 +21,8 @@ use sextant_proto::etcd::etcdserverpb::kv_server::KvServer;
 use sextant_proto::etcd::etcdserverpb::lease_server::LeaseServer;
 use sextant_proto::etcd::etcdserverpb::maintenance_server::MaintenanceServer;
 use sextant_proto::etcd::etcdserverpb::watch_server::WatchServer;
+use sextant_proto::etcd::v3electionpb::election_server::ElectionServer;
+use sextant_proto::etcd::v3lockpb::lock_server::LockServer;
 use std::time::Duration;
 use tonic::service::Routes;
 use tonic::{Request, Status};
@@ -61,6 +66,8 @@ pub async fn routes(serving: Serving) -> Routes {
         .add_service(KvServer::new(kv::Kv(serving.clone())).max_decoding_message_size(MAX_MESSAGE))
         .add_service(WatchServer::new(watches).max_decoding_message_size(MAX_MESSAGE))
         .add_service(LeaseServer::new(lease::Leases(serving.clone())))
+        .add_service(LockServer::new(Locks(serving.clone())))
+        .add_service(ElectionServer::new(Elections(serving.clone())))
         .add_service(MaintenanceServer::new(maintenance::Maintenance(
             serving.clone(),
         )))

@@ -35,7 +35,9 @@ impl Database for File {
     fn numbers(&mut self, sql: &str) -> Result<Vec<i64>, StoreError> {
         let read = || {
             let mut statement = self.connection.prepare(sql)?;
-            statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()
+            statement
+                .query_map([], |row| row.get(0))?
+                .collect::<rusqlite::Result<_>>()
         };
         read().map_err(|error| self.failed(&error))
     }
