@@ -6,7 +6,7 @@ mod serve;
 use crate::config::{Config, Endpoint, TlsFiles};
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::grpc::{self, Services};
+use crate::grpc::{self, Reads, Services};
 use crate::metrics::Metrics;
 use crate::passthrough::{self, Backend};
 use crate::replica::join::{PeerListener, join, until_there};
@@ -270,6 +270,7 @@ impl Bound {
             progress: progress(config),
             slow: slow_log(config, ctx),
             drain: ctx.drain.clone(),
+            reads: Reads::default(),
             snapshots: Arc::new(Semaphore::new(1)),
             trusts_loopback: is_plain,
             client_url: client_url(&listener, is_plain)?,

@@ -58,6 +58,7 @@ impl Kv {
     ) -> Result<TxnAnswer, Fault> {
         caller.clip_txn(&mut txn)?;
         if txn.is_read_only() && txn.compares.is_empty() {
+            let _turn = self.0.reads.turn(&caller).await?;
             self.0.engine.confirm().await?;
             return self.read(&txn).await;
         }
@@ -116,6 +117,7 @@ impl pb::kv_server::Kv for Kv {
             .0
             .slow
             .time("Range", &caller, Some(query.range.clone()));
+        let _turn = self.0.reads.turn(&caller).await?;
         if !serializable {
             self.0.engine.confirm().await?;
         }

@@ -10,12 +10,14 @@ pub(crate) mod lock;
 mod maintenance;
 pub(crate) mod pieces;
 pub(crate) mod queue;
+mod reads;
 mod replica;
 mod snapshot;
 mod status;
 mod turns;
 pub(crate) mod watch;
 
+pub use reads::Reads;
 pub use replica::replica_routes;
 
 use crate::engine::Engine;
@@ -55,6 +57,8 @@ pub struct Services {
     pub trusts_loopback: bool,
     /// Tells of slow requests.
     pub slow: SlowLog,
+    /// Turns of reading.
+    pub reads: Reads,
     /// Turns of making a snapshot.
     pub snapshots: Arc<Semaphore>,
     /// Where clients reach this, for MemberList.

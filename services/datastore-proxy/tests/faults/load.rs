@@ -63,7 +63,13 @@ pub struct Load {
 
 impl Load {
     pub fn start(url: &str, seed: u64) -> Self {
+        Self::start_on(&[url.to_owned()], seed)
+    }
+
+    /// Clients of several servers, each of one of them. The first one serves at the end.
+    pub fn start_on(urls: &[String], seed: u64) -> Self {
         println!("seed {seed}");
+        let url = |number: u64| &urls[usize::try_from(number).unwrap() % urls.len()];
         let notes = Notes {
             began: Instant::now(),
             history: Arc::default(),
@@ -72,7 +78,7 @@ impl Load {
         let through = watch::Sender::new(None);
         let client = |number| Client {
             number,
-            clients: connect(url),
+            clients: connect(url(number)),
             notes: notes.clone(),
             rng: StdRng::seed_from_u64(seed * 100 + number),
             known: vec![0; KEYS as usize],
@@ -89,7 +95,9 @@ impl Load {
             ("/k/", false, true),
             ("/k/", true, false),
         ];
+        let mut turn = 0;
         let watchers = watchers.map(|(prefix, no_put, prev_kv)| {
+            turn += 1;
             let watch = Watch {
                 prefix,
                 start: 2,
@@ -99,7 +107,7 @@ impl Load {
             };
             tokio::spawn(crate::watcher::run(
                 watch,
-                connect(url),
+                connect(url(turn)),
                 notes.clone(),
                 through.subscribe(),
             ))
@@ -110,7 +118,7 @@ impl Load {
             through,
             callers,
             watchers: watchers.into(),
-            url: url.to_owned(),
+            url: urls[0].clone(),
         }
     }
 
@@ -167,8 +175,10 @@ impl Load {
         })
         .await;
         self.through.send_replace(Some(newest));
-        for watcher in self.watchers {
-            watcher.await.unwrap();
+        for (number, watcher) in self.watchers.into_iter().enumerate() {
+            let heard = tokio::time::timeout(Duration::from_secs(60), watcher).await;
+            let missing = || format!("watch {number} doesn't hear of revision {newest}");
+            heard.unwrap_or_else(|_| panic!("{}", missing())).unwrap();
         }
         let log = crate::watcher::log(&clients, newest).await;
         let mut history = std::mem::take(&mut *self.notes.history.lock().unwrap());

@@ -17,6 +17,7 @@ mod history;
 mod load;
 mod power;
 mod proxy;
+mod replicas;
 mod server;
 mod watcher;
 
@@ -41,6 +42,10 @@ fn seed() -> u64 {
 
 /// Ends the load, and compares what it saw with what can be.
 async fn judge(load: Load, server: &Server) {
+    judge_all(load, std::slice::from_ref(server)).await;
+}
+
+async fn judge_all(load: Load, servers: &[Server]) {
     let history = load.finish().await;
     let violations = history.violations();
     let count = violations.len();
@@ -52,7 +57,7 @@ async fn judge(load: Load, server: &Server) {
     assert!(
         count == 0,
         "{count} violations, the first: {shown:#?}\n{}",
-        server.output()
+        servers.iter().map(Server::output).collect::<String>()
     );
     println!(
         "{} writes, {} reads, {} watches, {} events",

@@ -25,6 +25,10 @@ impl Proxy {
         Self { port, cut, accept }
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }

@@ -16,24 +16,34 @@ pub struct Server {
     folder: tempfile::TempDir,
     port: u16,
     shim: Option<&'static Path>,
+    /// Where the data is; `None`: in the folder.
+    endpoint: Option<String>,
+    peer: u16,
     process: Option<Process>,
 }
 
 impl Server {
     pub fn start() -> Self {
-        Self::with(None)
+        Self::with(None, None)
+    }
+
+    /// One of several replicas.
+    pub fn replica(endpoint: String) -> Self {
+        Self::with(None, Some(endpoint))
     }
 
     /// Between it and its files stands `shim.c`. `None`, after a line `SKIP …`, where that can't be made.
     pub fn start_shimmed() -> Option<Self> {
-        Some(Self::with(Some(shim()?)))
+        Some(Self::with(Some(shim()?), None))
     }
 
-    fn with(shim: Option<&'static Path>) -> Self {
+    fn with(shim: Option<&'static Path>, endpoint: Option<String>) -> Self {
         let mut server = Self {
             folder: tempfile::tempdir().unwrap(),
             port: free_port(),
+            peer: free_port(),
             shim,
+            endpoint,
             process: None,
         };
         for folder in ["data", "control"] {
@@ -67,12 +77,11 @@ impl Server {
     pub fn restart(&mut self) {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_datastore-proxy"));
         command.args(["serve", "--insecure-loopback", "--endpoint"]);
-        command.arg(format!(
-            "sqlite://{}",
-            self.data().join("state.db").display()
-        ));
+        let file = || format!("sqlite://{}", self.data().join("state.db").display());
+        command.arg(self.endpoint.clone().unwrap_or_else(file));
         command.args(["--listen", &format!("127.0.0.1:{}", self.port), "--set"]);
         command.arg(format!("common.admin_listen=127.0.0.1:{}", free_port()));
+        command.args(["--set", &format!("peer.listen=127.0.0.1:{}", self.peer)]);
         if let Some(shim) = self.shim {
             command
                 .env("LD_PRELOAD", shim)
@@ -115,6 +124,14 @@ impl Server {
         self.process
             .as_ref()
             .map_or_else(String::new, Process::output)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("{} said:\n{}", self.url(), self.output());
+        }
     }
 }
 
