@@ -275,6 +275,7 @@ impl Plane {
         let config = EnrollConfig {
             cert_authority: self.address(Part::CertAuthority).to_string(),
             folder: self.path("enrol").join(name),
+            ..EnrollConfig::default()
         };
         let enrolled = tokio::time::timeout(SOON, Mesh::enroll(&config, identity, &self.context));
         Ok(enrolled

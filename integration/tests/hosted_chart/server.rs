@@ -1,10 +1,10 @@
 //! etcd and kube-apiserver as processes, with a key, a certificate and a token made for them.
 
 use crate::chart::{NAMESPACE, program};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use sextant_integration::{eventually, run_with_input};
-use std::net::TcpListener;
+use sextant_testkit::free_port;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -32,7 +32,7 @@ impl Server {
             kubectl,
             children: Vec::new(),
         };
-        let [client, peer, port] = free_ports()?;
+        let [client, peer, port] = [free_port(), free_port(), free_port()];
         let store = format!("http://127.0.0.1:{client}");
         server.spawn(
             Command::new(etcd)
@@ -169,19 +169,5 @@ impl Drop for Server {
             let _ = child.kill();
             let _ = child.wait();
         }
-    }
-}
-
-/// Three that nobody has at this moment.
-fn free_ports() -> Result<[u16; 3]> {
-    let mut listeners = Vec::new();
-    for _ in 0..3 {
-        listeners.push(TcpListener::bind("127.0.0.1:0")?);
-    }
-    let ports = listeners.iter().map(|one| Ok(one.local_addr()?.port()));
-    let ports: Vec<u16> = ports.collect::<Result<_>>()?;
-    match ports[..] {
-        [first, second, third] => Ok([first, second, third]),
-        _ => bail!("three listeners have {} ports", ports.len()),
     }
 }

@@ -23,6 +23,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 use time::OffsetDateTime;
 
+/// Where the dev cluster's supervisor is.
+pub const SERVER: &str = "127.0.0.1:9443";
 /// Exit code when something isn't ready.
 const NOT_READY: u8 = 1;
 
@@ -86,14 +88,15 @@ impl Run<'_> {
             Token::List => {
                 let asked = ListTokensRequest {};
                 let found = self
-                    .session()?
+                    .session()
+                    .await?
                     .ask(async |c| c.list_tokens(asked).await)
                     .await?;
                 self.show(&TokensView::from(found))
             }
             Token::Revoke { id } => {
                 let asked = RevokeTokenRequest { id: id.clone() };
-                let mut session = self.session()?;
+                let mut session = self.session().await?;
                 session
                     .ask(async |c| c.revoke_token(asked.clone()).await)
                     .await?;
@@ -103,7 +106,7 @@ impl Run<'_> {
     }
 
     async fn node(&mut self, command: Node) -> Result<u8, Error> {
-        let mut session = self.session()?;
+        let mut session = self.session().await?;
         match command {
             Node::List => {
                 let found = session
@@ -124,7 +127,8 @@ impl Run<'_> {
     async fn version(&mut self, cluster: bool) -> Result<u8, Error> {
         let status = match cluster {
             true => Some(
-                self.session()?
+                self.session()
+                    .await?
                     .ask(async |c| c.status(StatusRequest {}).await)
                     .await?,
             ),
@@ -134,7 +138,7 @@ impl Run<'_> {
     }
 
     async fn status(&mut self) -> Result<u8, Error> {
-        let mut session = self.session()?;
+        let mut session = self.session().await?;
         let status = session
             .ask(async |c| c.status(StatusRequest {}).await)
             .await?;
@@ -147,7 +151,7 @@ impl Run<'_> {
     }
 
     async fn create_token(&mut self, wanted: TokenCreate) -> Result<u8, Error> {
-        let mut session = self.session()?;
+        let mut session = self.session().await?;
         let asked = token::request(&wanted);
         let made = session
             .ask(async |c| c.create_token(asked.clone()).await)
@@ -161,7 +165,7 @@ impl Run<'_> {
     }
 
     async fn check_certificates(&mut self, all: bool) -> Result<u8, Error> {
-        let mut session = self.session()?;
+        let mut session = self.session().await?;
         let asked = ListCertificatesRequest {};
         let found = session
             .ask(async |c| c.list_certificates(asked).await)
@@ -181,13 +185,18 @@ impl Run<'_> {
     }
 
     async fn kubeconfig(&mut self, wanted: Kubeconfig) -> Result<u8, Error> {
-        let mut session = self.session()?;
+        let mut session = self.session().await?;
         let asked = KubeAccessRequest {};
         let access = session.ask(async |c| c.kube_access(asked).await).await?;
         let user = if wanted.fixed {
             User::Static(issue(&mut session, wanted.ttl).await?)
         } else {
-            User::exec(&self.host.program, &self.global)
+            let hosted = self.global.hosted().map(|hosted| hosted.pinned());
+            User::exec(
+                &self.host.program,
+                &self.global,
+                hosted.transpose()?.as_ref(),
+            )
         };
         let view = KubeconfigView::new(access, wanted.api_server, user);
         let Some(path) = wanted.output_file else {
@@ -225,7 +234,7 @@ impl Run<'_> {
         if let Some(pair) = fresh(state, self.host.now)? {
             return Ok(pair);
         }
-        let mut session = self.session()?;
+        let mut session = self.session().await?;
         // The cluster knows best how long its administrators' certificates live.
         match issue(&mut session, Duration::ZERO).await {
             Ok(pair) => {
@@ -242,26 +251,34 @@ impl Run<'_> {
         }
     }
 
-    fn session(&self) -> Result<Session, Error> {
-        let source = match &self.global.enrol_dir {
-            Some(folder) => Source::Folder(folder.clone()),
-            None => Source::Compose {
-                project: self.global.project.clone(),
+    async fn session(&self) -> Result<Session, Error> {
+        let Global {
+            server,
+            enrol_dir,
+            project,
+            ..
+        } = &self.global;
+        let hosted = self.global.hosted();
+        let server = match (server, &hosted) {
+            (Some(server), _) => server.clone(),
+            (None, Some(hosted)) => hosted.server().await?,
+            (None, None) => SERVER.to_owned(),
+        };
+        let source = match (hosted, enrol_dir) {
+            (Some(hosted), _) => Source::Hosted(hosted),
+            (None, Some(folder)) => Source::Folder(folder.clone()),
+            (None, None) => Source::Compose {
+                project: project.clone(),
                 docker: self.host.docker.clone(),
             },
         };
-        Ok(Session::new(
-            self.global.server.clone(),
-            source,
-            self.state()?,
-            self.host.now,
-        ))
+        Ok(Session::new(server, source, self.state()?, self.host.now))
     }
 
     fn state(&self) -> Result<State, Error> {
         let folder = match (&self.global.state_dir, &self.host.state_home) {
             (Some(folder), _) => folder.clone(),
-            (None, Some(home)) => home.join(&self.global.context),
+            (None, Some(home)) => home.join(self.global.context()),
             (None, None) => return Err(Error::Homeless),
         };
         State::open(&folder)

@@ -1,5 +1,6 @@
 //! The command line's grammar.
 use crate::duration;
+use crate::enrol::{Hosted, Place};
 use crate::output::Format;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
@@ -32,26 +33,25 @@ pub struct Global {
     /// How to write the answer.
     #[arg(short, long, global = true, value_enum, default_value_t)]
     pub output: Format,
-    /// The supervisor's public port, host:port.
+    /// The supervisor's public port, host:port; by default 127.0.0.1:9443, or what the chart says with --hosted.
     #[arg(
         long,
         global = true,
         env = "SEXTANT_SERVER",
-        default_value = "127.0.0.1:9443",
         value_name = "HOST:PORT",
         value_parser = server
     )]
-    pub server: String,
-    /// Name of the cluster on this machine: its certificates are kept in a folder of this name.
+    pub server: Option<String>,
+    /// Name of the cluster on this machine: its certificates are kept in a folder of this name; by default `default`,
+    /// or NAMESPACE.NAME with --hosted.
     #[arg(
         long,
         global = true,
         env = "SEXTANT_CONTEXT",
-        default_value = "default",
         value_name = "NAME",
         value_parser = context
     )]
-    pub context: String,
+    pub context: Option<String>,
     /// Folder for certificates, instead of $XDG_STATE_HOME/sextant/<context>.
     #[arg(long, global = true, env = "SEXTANT_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
@@ -67,6 +67,42 @@ pub struct Global {
         value_name = "NAME"
     )]
     pub project: String,
+    /// A control plane that another cluster hosts: its administrator is who may ask that cluster for a token of its
+    /// ServiceAccount NAME-admin.
+    #[arg(
+        long,
+        global = true,
+        env = "SEXTANT_HOSTED",
+        value_name = "NAMESPACE/NAME",
+        conflicts_with = "enrol_dir"
+    )]
+    pub hosted: Option<Place>,
+    /// Kubeconfig of the hosting cluster, instead of what kubectl would use.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the hosting cluster in its kubeconfig, instead of the current one.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub kube_context: Option<String>,
+}
+
+impl Global {
+    /// The name of the cluster on this machine.
+    pub fn context(&self) -> String {
+        match (&self.context, &self.hosted) {
+            (Some(context), _) => context.clone(),
+            (None, Some(place)) => format!("{}.{}", place.namespace, place.name),
+            (None, None) => "default".to_owned(),
+        }
+    }
+
+    /// The hosted control plane that is meant, if one is.
+    pub fn hosted(&self) -> Option<Hosted> {
+        self.hosted.as_ref().map(|place| Hosted {
+            place: place.clone(),
+            kubeconfig: self.kubeconfig.clone(),
+            context: self.kube_context.clone(),
+        })
+    }
 }
 
 /// The commands.

@@ -54,6 +54,19 @@ pub enum Error {
         /// What was found.
         found: String,
     },
+    /// The cluster that hosts the control plane doesn't answer as it should.
+    #[error(
+        "{tried} for the hosted control plane {place}: {found}; check --hosted, --kubeconfig and --kube-context, \
+         and that you may do this in its hosting cluster"
+    )]
+    Hosting {
+        /// `NAMESPACE/NAME`.
+        place: String,
+        /// What was tried.
+        tried: String,
+        /// What was found.
+        found: String,
+    },
     /// No folder to keep certificates in.
     #[error("neither XDG_STATE_HOME nor HOME is set: name a folder with --state-dir")]
     Homeless,
@@ -123,7 +136,10 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::NoContainer { .. } | Self::Strange { .. } | Self::Unreachable { .. } => 3,
+            Self::Hosting { .. }
+            | Self::NoContainer { .. }
+            | Self::Strange { .. }
+            | Self::Unreachable { .. } => 3,
             Self::NotAgain { first, .. } => first.exit_code(),
             _ => 1,
         }

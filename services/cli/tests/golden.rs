@@ -260,7 +260,7 @@ fn kubeconfig(line: &[&str]) -> KubeconfigView {
         certificate_authority_pem: "-----BEGIN CERTIFICATE-----\n".into(),
     };
     let cli = Cli::parse_from([&["sextant", "kubeconfig"], line].concat());
-    let user = User::exec(Path::new("/usr/local/bin/sextant"), &cli.global);
+    let user = User::exec(Path::new("/usr/local/bin/sextant"), &cli.global, None);
     KubeconfigView::new(access, None, user)
 }
 

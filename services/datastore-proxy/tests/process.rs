@@ -11,12 +11,12 @@
 mod support;
 
 use sextant_proto::etcd::etcdserverpb as pb;
-use sextant_testkit::{Process, eventually};
+use sextant_testkit::{Process, eventually, free_port};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
-use support::{Clients, free_port, get, list, put, revision};
+use support::{Clients, get, list, put, revision};
 
 const KILLS: usize = 20;
 const WRITERS: usize = 8;

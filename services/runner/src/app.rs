@@ -58,7 +58,8 @@ pub async fn run(mut config: Config, mesh: Mesh, ctx: &Context) -> Result<(), Er
     let metrics = RunnerMetrics::register(&ctx.metrics);
     let health_task = ctx.readiness.task(component.name());
     health_task.waiting("not started yet");
-    pki::private_folder(&config.run_folder)?;
+    pki::mounted_folder(&config.run_folder)?;
+    pki::private_folder(&config.files_folder())?;
     let slot = Slot::take(&config.state_folder)?;
     config.state_folder.clone_from(&slot.folder);
 

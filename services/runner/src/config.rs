@@ -31,7 +31,7 @@ pub struct Config {
     /// The address that takes the place of `{{ADVERTISE_ADDRESS}}` in flags; when not set, the one from which the
     /// supervisor is reached.
     pub advertise_address: Option<IpAddr>,
-    /// Keys, certificates, files and sockets of the component: a tmpfs of this user alone.
+    /// Keys, certificates, files and sockets of the component: a tmpfs of this user alone, or a pod's `emptyDir` in memory.
     pub run_folder: PathBuf,
     /// The last configuration and public keys, for starts without supervisor and token-service; takes the place of
     /// `{{STATE_FOLDER}}` in flags. Replicas may share it: each but the first then uses a folder of its own in it.
@@ -108,6 +108,11 @@ impl Config {
     pub fn program(&self) -> PathBuf {
         let default = || PathBuf::from("/usr/local/bin").join(self.component.name());
         self.program.clone().unwrap_or_else(default)
+    }
+
+    /// The component's files, as the supervisor wants them.
+    pub(crate) fn files_folder(&self) -> PathBuf {
+        self.run_folder.join("config")
     }
 }
 

@@ -1,6 +1,6 @@
 //! Starts the component and moves it from configuration to configuration.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use sextant_identity::Channel;
 use sextant_kit::{Drain, Task, backoff::Backoff};
@@ -49,7 +49,7 @@ impl Rollout {
         let Some(spec) = drain.run(self.spec(&first)).await else {
             return Ok(());
         };
-        files::replace(&self.folder(), &first.files)?;
+        files::replace(&self.config.files_folder(), &first.files)?;
         if drain.run(self.api(&first, &health.probe)).await.is_none() {
             return Ok(());
         }
@@ -110,7 +110,9 @@ impl Rollout {
             tracing::info!(digest = wanted.digest, ?step, "new configuration");
             let moved = match step {
                 Change::Nothing => Ok(true),
-                Change::Reload => files::replace(&self.folder(), &wanted.files).map(|()| true),
+                Change::Reload => {
+                    files::replace(&self.config.files_folder(), &wanted.files).map(|()| true)
+                }
                 Change::Restart => self.restart(&wanted, child, &mut ready, port).await,
             };
             match moved {
@@ -130,7 +132,7 @@ impl Rollout {
         port: &watch::Sender<u16>,
     ) -> Result<bool, Error> {
         // These may be urgent, like the denial of a revoked credential: they don't wait for a turn.
-        files::write(&self.folder(), reloading(wanted))?;
+        files::write(&self.config.files_folder(), reloading(wanted))?;
         let mut newer = self.desired.clone();
         // A component that doesn't run takes nothing away from the cluster when it starts differently.
         let permit = if child.status().borrow().pid().is_some() {
@@ -142,7 +144,7 @@ impl Rollout {
             None
         };
         let spec = self.spec(wanted).await;
-        files::replace(&self.folder(), &wanted.files)?;
+        files::replace(&self.config.files_folder(), &wanted.files)?;
         port.send_replace(self.port(wanted));
         child.replace(spec).await;
         let status = child.status();
@@ -225,9 +227,5 @@ impl Rollout {
 
     fn port(&self, config: &ComponentConfig) -> u16 {
         secure_port(&config.arguments).unwrap_or(self.config.component.port())
-    }
-
-    fn folder(&self) -> PathBuf {
-        self.config.run_folder.join("config")
     }
 }

@@ -6,9 +6,9 @@
     reason = "tests stop at a surprise"
 )]
 
-use std::{env, net::TcpListener, path::PathBuf, time::Duration};
+use std::{env, path::PathBuf, time::Duration};
 
-use sextant_testkit::{Process, eventually};
+use sextant_testkit::{Process, eventually, free_port};
 use token_service::store::{EtcdKv, Kv};
 
 /// etcd from $PATH, or where upstream components are built by hand.
@@ -18,14 +18,6 @@ fn etcd() -> Option<PathBuf> {
     folders
         .map(|folder| folder.join("etcd"))
         .find(|program| program.exists())
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
 }
 
 #[tokio::test]

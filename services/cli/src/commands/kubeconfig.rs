@@ -1,5 +1,7 @@
 //! `sextant kubeconfig`
+use crate::app::SERVER;
 use crate::args::Global;
+use crate::enrol::Hosted;
 use crate::output::View;
 use crate::pair::Pair;
 use base64::Engine;
@@ -24,26 +26,40 @@ pub enum User {
 }
 
 impl User {
-    /// The program at `program`, asked to use the same cluster and state as this run.
+    /// The program at `program`, asked to use the same cluster and state as this run; `hosted` is pinned.
     #[must_use]
-    pub fn exec(program: &Path, global: &Global) -> Self {
-        let mut arguments = vec![
-            "credential".to_owned(),
-            "--server".into(),
-            global.server.clone(),
-        ];
+    pub fn exec(program: &Path, global: &Global, hosted: Option<&Hosted>) -> Self {
+        let mut arguments = vec!["credential".to_owned()];
+        let mut text = |flag: &str, value: &str| {
+            arguments.extend([flag.to_owned(), value.to_owned()]);
+        };
+        match (&global.server, hosted) {
+            (Some(server), _) => text("--server", server),
+            // Its address may change, and the hosting cluster knows it.
+            (None, Some(_)) => {}
+            (None, None) => text("--server", SERVER),
+        }
+        if let Some(hosted) = hosted {
+            text("--hosted", &hosted.place.to_string());
+        }
+        if let Some(context) = hosted.and_then(|hosted| hosted.context.as_ref()) {
+            text("--kube-context", context);
+        }
         // kubectl may run anywhere, so that paths have to be absolute.
-        let mut folder = |flag: &str, path: &PathBuf| {
+        let mut file = |flag: &str, path: &PathBuf| {
             let path = absolute(path).unwrap_or_else(|_| path.clone());
             arguments.extend([flag.to_owned(), path.display().to_string()]);
         };
         if let Some(path) = &global.state_dir {
-            folder("--state-dir", path);
+            file("--state-dir", path);
         }
         if let Some(path) = &global.enrol_dir {
-            folder("--enrol-dir", path);
+            file("--enrol-dir", path);
         }
-        arguments.extend(["--context".to_owned(), global.context.clone()]);
+        if let Some(path) = hosted.and_then(|hosted| hosted.kubeconfig.as_ref()) {
+            file("--kubeconfig", path);
+        }
+        arguments.extend(["--context".to_owned(), global.context()]);
         arguments.extend(["--project".to_owned(), global.project.clone()]);
         Self::Exec {
             program: program.to_owned(),

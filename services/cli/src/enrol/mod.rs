@@ -1,8 +1,10 @@
 //! An administrator's first certificate: a token that only those who run the cluster can read, shown to the
 //! supervisor over a connection that is pinned before anything secret is sent.
+mod hosted;
 mod source;
 mod tar;
 
+pub use hosted::{Hosted, Place};
 pub use source::{Source, Voucher};
 
 use crate::Error;

@@ -1,5 +1,5 @@
 //! Where the administrator's enrolment token and the certificates to pin come from.
-use super::tar;
+use super::{Hosted, tar};
 use crate::Error;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -35,13 +35,15 @@ pub enum Source {
         /// The `docker` program.
         docker: PathBuf,
     },
+    /// The cluster that hosts the control plane.
+    Hosted(Hosted),
 }
 
 impl Source {
     /// Reads token and bundle. They are rewritten every few minutes, so nothing of them is kept.
     ///
     /// # Errors
-    /// When Docker, the container or the files aren't there.
+    /// When Docker, the container, the files or the hosting cluster aren't there.
     pub async fn read(&self) -> Result<Voucher, Error> {
         match self {
             Self::Folder(folder) => {
@@ -61,6 +63,7 @@ impl Source {
                 let ca_pem = from_archive(&place, &archive, "ca.pem")?;
                 voucher(&place, &token, ca_pem)
             }
+            Self::Hosted(hosted) => hosted.voucher().await,
         }
     }
 }

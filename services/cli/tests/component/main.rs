@@ -6,6 +6,7 @@
 )]
 
 mod cluster;
+mod hosted;
 
 use cluster::Cluster;
 use std::os::unix::fs::PermissionsExt;

@@ -2,7 +2,7 @@
 
 use crate::support::database::Kind;
 use crate::support::{Clients, Served, Store};
-use sextant_testkit::{Process, eventually};
+use sextant_testkit::{Process, eventually, free_port};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,10 +25,8 @@ pub struct Etcd {
 impl Etcd {
     pub async fn start(binary: &Path) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let port = |listener: std::net::TcpListener| listener.local_addr().expect("bound").port();
-        let free = || port(std::net::TcpListener::bind("127.0.0.1:0").expect("a port"));
-        let url = format!("http://127.0.0.1:{}", free());
-        let peer = format!("http://127.0.0.1:{}", free());
+        let url = format!("http://127.0.0.1:{}", free_port());
+        let peer = format!("http://127.0.0.1:{}", free_port());
         let data = folder.path().display().to_string();
         let args = [
             "--data-dir",

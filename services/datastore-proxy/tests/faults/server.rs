@@ -1,15 +1,10 @@
 //! The real process, with a hand on its files.
 
-use sextant_testkit::Process;
+use sextant_testkit::{Process, free_port};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
-
-pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
 
 /// A store in a folder of its own, and the process that serves it; the process may come and go.
 pub struct Server {

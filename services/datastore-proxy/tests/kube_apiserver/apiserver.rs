@@ -1,8 +1,7 @@
 //! kube-apiserver as a process, with certificates made for it.
 
-use crate::support::free_port;
 use kube::config::AuthInfo;
-use sextant_testkit::{Process, eventually};
+use sextant_testkit::{Process, eventually, free_port};
 use std::path::Path;
 use std::time::Duration;
 

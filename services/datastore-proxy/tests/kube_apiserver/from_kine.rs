@@ -78,7 +78,7 @@ fn endpoints(kines: &Store) -> (String, String) {
 /// Where kine's table is, and what was acknowledged to who filled it.
 async fn filled_by_kine(kine: &Path, binary: &Path, kines: &Store) -> (String, Known) {
     let (endpoint, state) = endpoints(kines);
-    let port = support::free_port();
+    let port = sextant_testkit::free_port();
     let arguments = [
         format!("--endpoint={endpoint}"),
         format!("--listen-address=127.0.0.1:{port}"),

@@ -3,8 +3,7 @@
 
 use crate::support::{self, Served};
 use datastore_proxy::config::Config;
-use sextant_testkit::{Process, eventually};
-use std::net::TcpListener;
+use sextant_testkit::{Process, eventually, free_port};
 use std::path::PathBuf;
 use std::time::Duration;
 use tonic::transport::Channel;
@@ -16,11 +15,6 @@ pub fn binary() -> Option<PathBuf> {
         println!("SKIP TEST_ETCD names no etcd binary");
     }
     binary.map(PathBuf::from)
-}
-
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("bound").port()
 }
 
 /// The members of one etcd, which can be killed and started again.

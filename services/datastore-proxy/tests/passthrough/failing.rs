@@ -1,9 +1,10 @@
 //! Members of the etcd that die and come back.
 
-use crate::etcd::{self, Etcd, free_port, plane};
+use crate::etcd::{self, Etcd, plane};
 use crate::stream::{Stream, prefix};
 use crate::support::{Clients, Served, get, put, revision};
 use sextant_testkit::eventually;
+use sextant_testkit::free_port;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

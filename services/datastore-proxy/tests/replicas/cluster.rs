@@ -1,9 +1,9 @@
 //! Replicas, in process and as processes.
 
 use crate::support::database::Server;
-use crate::support::{self, Clients, Served, free_port};
+use crate::support::{self, Clients, Served};
 use sextant_proto::etcd::etcdserverpb as pb;
-use sextant_testkit::{Process, eventually};
+use sextant_testkit::{Process, eventually, free_port};
 use std::path::Path;
 use std::time::Duration;
 

@@ -92,11 +92,6 @@ macro_rules! on_each_backend {
 #[allow(unused_imports, reason = "not every test has backends")]
 pub(crate) use on_each_backend;
 
-pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("bound").port()
-}
-
 /// One of several replicas on a database.
 pub fn replica(endpoint: &str) -> Config {
     Config {

@@ -5,8 +5,7 @@
     reason = "a test stops at the first surprise"
 )]
 
-use sextant_testkit::{Process, eventually};
-use std::net::TcpListener;
+use sextant_testkit::{Process, eventually, free_port};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,14 +19,6 @@ fn program() -> PathBuf {
         .and_then(Path::parent)
         .unwrap()
         .join("examples/waiting")
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
 }
 
 struct Run {

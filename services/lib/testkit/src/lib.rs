@@ -1,5 +1,5 @@
 //! What tests share: a trust root in memory, a clock, processes with a deadline, network namespaces, waiting,
-//! a hosting cluster, pages of documentation that are compared with the code.
+//! a hosting cluster, free ports, pages of documentation that are compared with the code.
 
 mod clock;
 mod collector;
@@ -7,6 +7,7 @@ mod documented;
 mod eventually;
 mod hosting;
 mod netns;
+mod port;
 mod process;
 mod root;
 
@@ -16,5 +17,6 @@ pub use documented::documented;
 pub use eventually::eventually;
 pub use hosting::{Account, HostingCluster};
 pub use netns::Netns;
+pub use port::free_port;
 pub use process::Process;
 pub use root::{Root, Wish};

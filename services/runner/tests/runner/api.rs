@@ -2,9 +2,9 @@
 
 use std::process::{Child, Command};
 
-use sextant_testkit::eventually;
+use sextant_testkit::{eventually, free_port};
 
-use super::{DEADLINE, component, flags, free_port, processes, surroundings};
+use super::{DEADLINE, component, flags, processes, surroundings};
 
 /// Ends with the test.
 struct Api(Child);

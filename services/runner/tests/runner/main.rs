@@ -36,20 +36,12 @@ fn component() -> Option<PathBuf> {
     Some(found)
 }
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
-
 /// Flags of a component that serves on a free port, with certificates below `folder`.
 fn flags(folder: &Path, more: &[&str]) -> Vec<String> {
     let pki = folder.join("run/pki");
     let file = |flag: &str, name: &str| format!("--{flag}={}", pki.join(name).display());
     let mut flags = vec![
-        format!("--secure-port={}", free_port()),
+        format!("--secure-port={}", sextant_testkit::free_port()),
         "--advertise-address={{ADVERTISE_ADDRESS}}".to_owned(),
         file("tls-cert-file", "apiserver.crt"),
         file("tls-private-key-file", "apiserver.key"),

@@ -61,7 +61,7 @@ impl MariaDb {
             String::from_utf8_lossy(&made.stderr)
         );
         super::write(folder.path(), None, files);
-        let port = crate::support::free_port();
+        let port = sextant_testkit::free_port();
         Some(Self {
             process: serve(folder.path(), port, settings),
             settings,

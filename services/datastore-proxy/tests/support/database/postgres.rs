@@ -74,7 +74,7 @@ impl Postgres {
             "initdb: {}",
             String::from_utf8_lossy(&made.stderr)
         );
-        let port = crate::support::free_port();
+        let port = sextant_testkit::free_port();
         write(folder.path(), owner, after);
         let process = serve(&programs, owner, folder.path(), port, settings);
         Some(Self {

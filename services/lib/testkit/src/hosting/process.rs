@@ -1,10 +1,9 @@
 //! The two programs, with keys for this run alone.
 
-use crate::{Process, eventually};
+use crate::{Process, eventually, free_port};
 use http::Method;
 use nix::sys::signal::Signal;
 use sextant_hosting::Client;
-use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
@@ -93,11 +92,6 @@ impl KubeApiserver {
         };
         eventually(Duration::from_secs(120), "kube-apiserver is ready", asked).await;
     }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
 }
 
 fn write_files(folder: &Path) {
