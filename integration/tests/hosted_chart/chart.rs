@@ -73,6 +73,12 @@ impl Rendered {
         files.iter().map(|file| Self::with(program, file)).collect()
     }
 
+    /// The chart with `values/<name>.yaml`.
+    pub fn named(program: &Path, name: &str) -> Result<Self> {
+        let file = folder_of_values().join(name).with_extension("yaml");
+        Self::with(program, &file)
+    }
+
     fn with(program: &Path, file: &Path) -> Result<Self> {
         let values = file.file_stem().unwrap_or_default().to_string_lossy();
         let text = template(program, &["--values", &file.to_string_lossy()])?

@@ -15,29 +15,25 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 /// What this program does when it is called by this name.
 pub fn role(name: &OsStr) -> Option<fn() -> ExitCode> {
-    Some(match name.as_bytes() {
+    let role: fn() -> ExitCode = match name.as_bytes() {
         b"cert-authority" => sextant_kit::main::<cert_authority::app::App>,
         b"datastore-proxy" => sextant_kit::main::<datastore_proxy::app::App>,
         b"runner" => sextant_kit::main::<sextant_runner::app::Runner>,
         b"supervisor" => sextant_kit::main::<supervisor::app::App>,
         b"token-service" => sextant_kit::main::<token_service::app::TokenService>,
         _ => return None,
-    })
+    };
+    // A test program that is killed takes its children along.
+    if let Err(error) = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL) {
+        eprintln!("following the test program's death: {error}");
+    }
+    Some(role)
 }
 
 pub fn services_know_their_settings(helm: &Path) -> Result<()> {
-    let page = std::fs::read_to_string(sextant_project::root().join("docs/configuration.md"))?;
-    let ahead: Vec<&str> = AHEAD
-        .iter()
-        .copied()
-        .filter(|name| !page.contains(name))
-        .collect();
-    if !ahead.is_empty() {
-        println!("SKIP settings that the services don't have yet: {ahead:?}");
-    }
     for rendered in Rendered::all(helm)? {
         for pod in rendered.pods().iter().filter(|pod| pod.part != "test") {
-            let said = checked(pod, &ahead)?;
+            let said = checked(pod)?;
             ensure!(
                 said.is_empty(),
                 "{} with {}: {said}",
@@ -50,21 +46,13 @@ pub fn services_know_their_settings(helm: &Path) -> Result<()> {
 }
 
 /// What `--check-config` says of this environment; nothing if it is good.
-fn checked(pod: &Pod, ahead: &[&str]) -> Result<String> {
+fn checked(pod: &Pod) -> Result<String> {
     let program = match pod.part.as_str() {
         part if part.starts_with("kube-") => "runner",
         part => part,
     };
-    let mut command = Command::new(std::env::current_exe()?);
-    command
-        .arg0(program)
-        .arg("--check-config")
-        .env_clear()
-        .envs(
-            pod.environment()
-                .into_iter()
-                .filter(|(name, _)| !ahead.contains(&name.as_str())),
-        );
+    let mut command = called(program)?;
+    command.arg("--check-config").envs(pod.environment());
     let outcome = run(&mut command, DEADLINE)?;
     Ok(match outcome.code {
         0 => String::new(),
@@ -72,12 +60,9 @@ fn checked(pod: &Pod, ahead: &[&str]) -> Result<String> {
     })
 }
 
-/// Settings that the services get together with enrolment by ServiceAccount tokens, and have once their reference page
-/// has them.
-const AHEAD: &[&str] = &[
-    "SEXTANT_ENROLL__TRUST_CONFIG_MAP",
-    "SEXTANT_HOSTING__AUDIENCE",
-    "SEXTANT_HOSTING__NAME",
-    "SEXTANT_HOSTING__SEAL",
-    "SEXTANT_HOSTING__STATE",
-];
+/// This program as a service, with nothing of our environment that a service would read.
+pub fn called(name: &str) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg0(name).env_clear();
+    Ok(command)
+}

@@ -8,6 +8,7 @@ mod access;
 mod chart;
 mod configuration;
 mod edges;
+mod enrol;
 mod judged;
 mod pods;
 mod refused;
@@ -47,6 +48,7 @@ cases! {
     shape::versions_are_those_of_the_images,
     configuration::services_know_their_settings,
     judged::every_object_is_taken,
+    enrol::accounts_are_enough_and_needed,
     release::data_alone_outlives_it,
     release::versions_are_not_skipped,
 }

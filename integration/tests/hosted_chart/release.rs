@@ -1,10 +1,9 @@
 //! A release on a real kube-apiserver, which keeps objects and runs nothing: installed, upgraded, rolled back, taken away.
 
-use crate::chart::{NAMESPACE, RELEASE, Rendered, folder, helm, outcome};
+use crate::chart::{NAMESPACE, RELEASE, Rendered, folder};
 use crate::server::Server;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
-use sextant_integration::Outcome;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -19,7 +18,7 @@ pub fn data_alone_outlives_it(helm: &Path) -> Result<()> {
     let chart = folder();
     let chart = chart.to_string_lossy();
     let run = |arguments: &[&str]| {
-        let ended = on(helm, &server, arguments)?.ok();
+        let ended = server.helm(helm, arguments)?.ok();
         ended.with_context(|| format!("helm {arguments:?}"))
     };
     let notes = run(&["install", RELEASE, &chart])?;
@@ -98,7 +97,7 @@ pub fn versions_are_not_skipped(helm: &Path) -> Result<()> {
             &chart.to_string_lossy(),
             "--dry-run=server",
         ];
-        let said = on(helm, &server, &arguments)?;
+        let said = server.helm(helm, &arguments)?;
         let sentence = format!(
             "demo-sextant runs {version}: move one minor version at a time, and never back"
         );
@@ -114,21 +113,10 @@ pub fn versions_are_not_skipped(helm: &Path) -> Result<()> {
 
 /// The Deployment of kube-apiserver.
 fn apiserver(helm: &Path) -> Result<Value> {
-    let rendered = Rendered::all(helm)?;
-    let default = rendered.iter().find(|one| one.values == "default");
-    let mut deployments = default.context("no default")?.of_kind("Deployment");
+    let default = Rendered::named(helm, "default")?;
+    let mut deployments = default.of_kind("Deployment");
     let found = deployments.find(|one| one["metadata"]["name"] == "demo-sextant-kube-apiserver");
     Ok(found.context("no kube-apiserver")?.clone())
-}
-
-/// helm on this server.
-fn on(program: &Path, server: &Server, arguments: &[&str]) -> Result<Outcome> {
-    let mut command = helm(program, arguments);
-    command
-        .args(["--namespace", NAMESPACE])
-        .arg("--kubeconfig")
-        .arg(server.kubeconfig());
-    outcome(&mut command)
 }
 
 /// What the release has in the server.

@@ -1,11 +1,11 @@
 //! etcd and kube-apiserver as processes, with a key, a certificate and a token made for them.
 
-use crate::chart::{NAMESPACE, program};
+use crate::chart::{NAMESPACE, helm, outcome, program};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
-use sextant_integration::{eventually, run_with_input};
+use sextant_integration::{Outcome, eventually, run_with_input};
 use sextant_testkit::free_port;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -17,6 +17,7 @@ const QUICK: Duration = Duration::from_secs(60);
 pub struct Server {
     folder: TempDir,
     kubectl: PathBuf,
+    port: u16,
     children: Vec<Child>,
 }
 
@@ -27,12 +28,13 @@ impl Server {
             return Ok(None);
         };
         let folder = tempfile::Builder::new().prefix("sextant-").tempdir()?;
+        let [client, peer, port] = std::array::from_fn(|_| free_port());
         let mut server = Self {
             folder,
             kubectl,
+            port,
             children: Vec::new(),
         };
-        let [client, peer, port] = [free_port(), free_port(), free_port()];
         let store = format!("http://127.0.0.1:{client}");
         server.spawn(
             Command::new(etcd)
@@ -42,7 +44,7 @@ impl Server {
                 .arg(format!("--listen-peer-urls=http://127.0.0.1:{peer}")),
             "etcd",
         )?;
-        server.write_files(port)?;
+        server.write_files()?;
         server.spawn(
             Command::new(apiserver)
                 .arg(format!("--etcd-servers={store}"))
@@ -103,7 +105,35 @@ impl Server {
         run_with_input(&mut command, input, QUICK)?.ok()
     }
 
-    pub fn kubeconfig(&self) -> PathBuf {
+    /// helm on this server.
+    pub fn helm(&self, program: &Path, arguments: &[&str]) -> Result<Outcome> {
+        let mut command = helm(program, arguments);
+        command
+            .args(["--namespace", NAMESPACE])
+            .arg("--kubeconfig")
+            .arg(self.kubeconfig());
+        outcome(&mut command)
+    }
+
+    /// The port that it serves on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its certificate, which is its own authority.
+    pub fn certificate(&self) -> Result<String> {
+        let file = self.folder.path().join("tls.crt");
+        std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))
+    }
+
+    /// A new folder that ends with the server.
+    pub fn folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.folder.path().join(name);
+        std::fs::create_dir(&folder).with_context(|| format!("creating {}", folder.display()))?;
+        Ok(folder)
+    }
+
+    fn kubeconfig(&self) -> PathBuf {
         self.folder.path().join("kubeconfig")
     }
 
@@ -125,7 +155,7 @@ impl Server {
     }
 
     /// Keys, a certificate and a token, for this run alone.
-    fn write_files(&self, port: u16) -> Result<()> {
+    fn write_files(&self) -> Result<()> {
         let key = rcgen::KeyPair::generate()?;
         let certificate = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()])?;
         let certificate = certificate.self_signed(&key)?.pem();
@@ -133,7 +163,7 @@ impl Server {
         let token = format!("{:032x}", rand::random::<u128>());
         let kubeconfig = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "here",
-            "clusters": [{"name": "here", "cluster": {"server": format!("https://127.0.0.1:{port}"),
+            "clusters": [{"name": "here", "cluster": {"server": format!("https://127.0.0.1:{}", self.port),
                 "certificate-authority": self.folder.path().join("tls.crt")}}],
             "users": [{"name": "admin", "user": {"token": &token}}],
             "contexts": [{"name": "here", "context": {"cluster": "here", "user": "admin"}}],
