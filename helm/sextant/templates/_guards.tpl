@@ -38,7 +38,7 @@
 {{- range $part, $spec := include "sextant.parts" . | fromYaml -}}
 {{- $this := dict "root" $ "part" $part "spec" $spec -}}
 {{- $values := include "sextant.values" $this | fromJson -}}
-{{- $way := eq $part "datastore-proxy" | ternary "datastore.type to postgres or etcd" "certAuthority.state to secret" -}}
+{{- $way := eq $part "datastore-proxy" | ternary "datastore.type to postgres, mysql or etcd" "certAuthority.state to secret" -}}
 {{- if include "sextant.claim" $this -}}
 {{- if gt (int $values.replicas) 1 -}}
 {{- fail (printf "%s.replicas is %d, but %s keeps its state on one volume and has one replica: set it to 1, or %s" $spec.values (int $values.replicas) $part $way) -}}
@@ -66,6 +66,16 @@
 {{- end -}}
 {{- if not .postgres.caSecret.name -}}
 {{- fail "datastore.type is postgres, but datastore.postgres.caSecret.name is empty: the connection is always TLS; name a Secret with the authorities of the server's certificate" -}}
+{{- end -}}
+{{- else if eq .type "mysql" -}}
+{{- if not .mysql.host -}}
+{{- fail "datastore.type is mysql, but datastore.mysql.host is empty: set it to the server's name, as its certificate has it" -}}
+{{- end -}}
+{{- if not (regexMatch "^[a-z][a-z0-9_]{0,62}$" .mysql.database) -}}
+{{- fail (printf "datastore.type is mysql, but datastore.mysql.database is %q: set it to a database of this control plane alone, of lower-case letters, digits and '_'" .mysql.database) -}}
+{{- end -}}
+{{- if not .mysql.caSecret.name -}}
+{{- fail "datastore.type is mysql, but datastore.mysql.caSecret.name is empty: the connection is always TLS; name a Secret with the authorities of the server's certificate" -}}
 {{- end -}}
 {{- else if eq .type "etcd" -}}
 {{- if not .etcd.endpoints -}}

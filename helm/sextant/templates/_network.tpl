@@ -37,6 +37,9 @@
 
 {{- define "sextant.egress.database" -}}
 {{- $ports := list (int .Values.datastore.postgres.port) -}}
+{{- if eq .Values.datastore.type "mysql" -}}
+{{- $ports = list (int .Values.datastore.mysql.port) -}}
+{{- end -}}
 {{- if eq .Values.datastore.type "etcd" -}}
 {{- $ports = list -}}
 {{- range .Values.datastore.etcd.endpoints -}}

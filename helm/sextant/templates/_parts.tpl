@@ -4,7 +4,7 @@ drains), what it is beyond a plain service, and whom it calls on which port. Thi
 docs/architecture.md; network policies are made of it.
 */}}
 {{- define "sextant.parts" -}}
-{{- $peers := eq .Values.datastore.type "postgres" -}}
+{{- $peers := has .Values.datastore.type (list "postgres" "mysql") -}}
 cert-authority:
   values: certAuthority
   ports: {grpc: 7443}

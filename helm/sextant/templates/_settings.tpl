@@ -39,10 +39,11 @@ quota_bytes: {{ int64 $datastore.quotaBytes }}
 {{- else if eq $datastore.type "postgres" }}
 {{- $postgres := $datastore.postgres }}
 endpoint: {{ printf "postgres://%s@%s:%d/%s?schema=%s" (urlquery $postgres.user) $postgres.host (int $postgres.port) (urlquery $postgres.database) $postgres.schema }}
-database.ca_file: /etc/sextant-database/ca.pem
-{{- if $postgres.passwordSecret.name }}
-database.password_file: /etc/sextant-database/password
-{{- end }}
+{{- include "sextant.settings.server" $postgres }}
+{{- else if eq $datastore.type "mysql" }}
+{{- $mysql := $datastore.mysql }}
+endpoint: {{ printf "mysql://%s@%s:%d/%s" (urlquery $mysql.user) $mysql.host (int $mysql.port) $mysql.database }}
+{{- include "sextant.settings.server" $mysql }}
 {{- else }}
 {{- $etcd := $datastore.etcd }}
 {{- $prefix := $etcd.prefix | default (printf "planes/%s/%s" .Release.Namespace (include "sextant.fullname" .)) | trimAll "/" }}
@@ -52,6 +53,13 @@ etcd.ca_file: /etc/sextant-database/ca.crt
 etcd.certificate_file: /etc/sextant-database/tls.crt
 etcd.key_file: /etc/sextant-database/tls.key
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "sextant.settings.server" }}
+database.ca_file: /etc/sextant-database/ca.pem
+{{- if .passwordSecret.name }}
+database.password_file: /etc/sextant-database/password
 {{- end }}
 {{- end }}
 

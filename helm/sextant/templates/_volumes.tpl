@@ -49,15 +49,30 @@
     name: database
     projected:
       defaultMode: 0440
-      sources: {{- include (printf "sextant.credentials.%s" $values.datastore.type) $values.datastore | nindent 8 }}
+      sources: {{- include (printf "sextant.credentials.%s" $values.datastore.type) (index $values.datastore $values.datastore.type) | nindent 8 }}
+{{- end }}
+{{- if and (eq .part "datastore-proxy") (has $values.datastore.type (list "postgres" "mysql")) }}
+# Snapshots are made there before they are sent.
+- mount: {name: tmp, mountPath: /tmp}
+  volume:
+    name: tmp
+    emptyDir: {sizeLimit: 8Gi}
 {{- end }}
 {{- end }}
 
 {{- define "sextant.credentials.postgres" -}}
+{{ include "sextant.credentials.server" . }}
+{{- end }}
+
+{{- define "sextant.credentials.mysql" -}}
+{{ include "sextant.credentials.server" . }}
+{{- end }}
+
+{{- define "sextant.credentials.server" -}}
 - secret:
-    name: {{ .postgres.caSecret.name }}
-    items: [{key: {{ .postgres.caSecret.key }}, path: ca.pem}]
-{{- with .postgres.passwordSecret }}
+    name: {{ .caSecret.name }}
+    items: [{key: {{ .caSecret.key }}, path: ca.pem}]
+{{- with .passwordSecret }}
 {{- if .name }}
 - secret:
     name: {{ .name }}
@@ -68,10 +83,10 @@
 
 {{- define "sextant.credentials.etcd" -}}
 - secret:
-    name: {{ .etcd.tlsSecret.name }}
+    name: {{ .tlsSecret.name }}
     items:
       - {key: ca.crt, path: ca.crt}
-      {{- if .etcd.tlsSecret.clientCertificate }}
+      {{- if .tlsSecret.clientCertificate }}
       - {key: tls.crt, path: tls.crt}
       - {key: tls.key, path: tls.key}
       {{- end }}

@@ -66,7 +66,7 @@ pub fn policies_are_the_service_graph(helm: &Path) -> Result<()> {
 }
 
 fn wanted(rendered: &Rendered, pods: &[Pod]) -> BTreeSet<Edge> {
-    let peers = (rendered.values == "postgres").then_some(&PEERS);
+    let peers = matches!(rendered.values.as_str(), "mysql" | "postgres").then_some(&PEERS);
     let calls = CALLS.iter().chain(peers);
     let calls = calls.map(|(from, to, port)| ((*from).to_owned(), (*to).to_owned(), *port));
     let parts = pods.iter().filter(|pod| pod.part != "test");
@@ -197,6 +197,7 @@ fn wanted_outside(values: &str, part: &str) -> Vec<Value> {
         ("postgres", "datastore-proxy") => {
             Some(json!({"ports": [tcp(5432)], "to": [{"ipBlock": {"cidr": "198.51.100.9/32"}}]}))
         }
+        ("mysql", "datastore-proxy") => Some(json!({"ports": [tcp(3306)]})),
         ("etcd", "datastore-proxy") => Some(json!({"ports": [tcp(2379), tcp(4379)]})),
         _ => None,
     };

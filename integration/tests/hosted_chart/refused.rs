@@ -20,7 +20,7 @@ const WRONG: &[(&[&str], &str)] = &[
     // The schema.
     (
         &["datastore.type=mysql"],
-        "at '/datastore/type': value must be one of 'sqlite', 'postgres', 'etcd'",
+        "at '/datastore/type': value must be one of 'sqlite', 'postgres', 'mysql', 'etcd'",
     ),
     (
         &["kubeApiserver.replica=3"],
@@ -54,7 +54,7 @@ const WRONG: &[(&[&str], &str)] = &[
     (
         &["datastoreProxy.replicas=3"],
         "datastoreProxy.replicas is 3, but datastore-proxy keeps its state on one volume and has one replica: set it to \
-         1, or datastore.type to postgres or etcd",
+         1, or datastore.type to postgres, mysql or etcd",
     ),
     (
         &["datastoreProxy.autoscaling.enabled=true"],
@@ -88,6 +88,10 @@ const WRONG: &[(&[&str], &str)] = &[
             "datastore.postgres.schema=a",
         ],
         "datastore.postgres.caSecret.name is empty: the connection is always TLS",
+    ),
+    (
+        &["datastore.type=mysql", "datastore.mysql.host=db"],
+        "datastore.mysql.database is \"\": set it to a database of this control plane alone",
     ),
     (
         &["datastore.type=etcd"],

@@ -147,7 +147,7 @@ pub fn data_is_kept_unless_told_otherwise(helm: &Path) -> Result<()> {
     for rendered in Rendered::all(helm)? {
         let claims: Vec<&Value> = rendered.of_kind("PersistentVolumeClaim").collect();
         let wanted: &[&str] = match rendered.values.as_str() {
-            "postgres" | "etcd" => &[],
+            "postgres" | "mysql" | "etcd" => &[],
             "volume" => &["cert-authority"],
             _ => &["datastore-proxy"],
         };

@@ -83,16 +83,24 @@ impl Index {
     ) -> impl Iterator<Item = (&'a Bytes, &'a Version)> + use<'a> {
         let (start, end) = (range.start().clone(), range.end().cloned());
         self.overlapping(range)
-            .flat_map(move |chunk| chunk.between(&start, end.as_deref()))
+            .flat_map(move |(_, chunk)| chunk.between(&start, end.as_deref()))
             .filter_map(move |(key, history)| Some((key, history.at(revision)?)))
     }
 
     /// How many keys of `range` existed at `revision`.
     pub fn count(&self, range: &KeyRange, revision: i64) -> usize {
-        let end = range.end().map(Bytes::as_ref);
-        self.overlapping(range)
-            .map(|chunk| chunk.count(range.start(), end, revision))
-            .sum()
+        let (start, end) = (range.start(), range.end().map(Bytes::as_ref));
+        let mut chunks = self.overlapping(range).peekable();
+        let mut count = 0;
+        while let Some((bound, chunk)) = chunks.next() {
+            // Below where the next one begins, which is below the end: no key has to be looked at.
+            count += if bound >= start && chunks.peek().is_some() {
+                chunk.count_all(revision)
+            } else {
+                chunk.count(start, end, revision)
+            };
+        }
+        count
     }
 
     /// Forgets, in about `keys` keys from `from` on, what is not in force at `revision`.
@@ -134,8 +142,11 @@ impl Index {
         chunk?.1.history(key)
     }
 
-    /// The chunks that may hold keys of `range`.
-    fn overlapping<'a>(&'a self, range: &KeyRange) -> impl Iterator<Item = &'a Chunk> + use<'a> {
+    /// The chunks that may hold keys of `range`, each with the key that it begins at.
+    fn overlapping<'a>(
+        &'a self,
+        range: &KeyRange,
+    ) -> impl Iterator<Item = (&'a Bytes, &'a Chunk)> + use<'a> {
         let up_to_start = (Bound::Unbounded, Bound::Included(range.start().as_ref()));
         let first = self.chunks.range::<[u8], _>(up_to_start).next_back();
         let first = first.map_or(&[][..], |(bound, _)| bound.as_ref());
@@ -149,8 +160,6 @@ impl Index {
             Bound::Excluded(end) if end == first => Bound::Included(first),
             end => end,
         };
-        self.chunks
-            .range::<[u8], _>((Bound::Included(first), end))
-            .map(|(_, chunk)| chunk)
+        self.chunks.range::<[u8], _>((Bound::Included(first), end))
     }
 }

@@ -13,6 +13,9 @@ use std::time::Duration;
 
 /// A compaction can take rows away between the look into the index and the log, but hardly so often in a row.
 pub(super) const TRIES: u32 = 6;
+/// Who asks for more values than this reads through the store, and should neither fill the memory nor push out
+/// what others ask for again.
+const SCAN: usize = 64;
 /// The first pause before another try, where the compaction was another replica's.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -53,6 +56,9 @@ impl Shared {
             .collect();
         let found = self.blocking(move |shared| {
             let found = shared.reader.values(&wanted)?;
+            if wanted.len() > SCAN {
+                return Ok(found);
+            }
             let new = wanted.iter().zip(&found);
             let new = new.filter_map(|(row, value)| Some((*row, value.clone()?)));
             shared.cache.insert(new);

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 use tokio::sync::{broadcast, watch};
 
 /// Values kept in memory.
-const CACHE_BYTES: usize = 24 << 20;
+const CACHE_BYTES: usize = 64 << 20;
 /// Commits that a following replica may be behind before it has to read them from the database.
 const FOLLOW_COMMITS: usize = 64;
 /// A larger commit isn't sent to followers: they read it from the database.

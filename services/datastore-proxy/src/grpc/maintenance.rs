@@ -154,7 +154,7 @@ impl pb::maintenance_server::Maintenance for Maintenance {
     ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
         self.unsupported(
             &request,
-            "this store has one member: there is no other leader",
+            "who writes is decided where the data is, not by a call: stop the one that writes, and another replica takes over",
         )
     }
 

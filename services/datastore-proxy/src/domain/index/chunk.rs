@@ -66,14 +66,21 @@ impl Chunk {
         keys.iter().map(|(key, history)| (key, history))
     }
 
+    /// How many of its keys existed at `revision`.
+    pub(super) fn count_all(&self, revision: i64) -> usize {
+        if revision >= self.newest {
+            return self.live;
+        }
+        existed(&self.keys, revision)
+    }
+
     /// How many keys between `start` and `end` existed at `revision`.
     pub(super) fn count(&self, start: &[u8], end: Option<&[u8]>, revision: i64) -> usize {
         let keys = self.slice(start, end);
-        if keys.len() == self.keys.len() && revision >= self.newest {
-            return self.live;
+        if keys.len() == self.keys.len() {
+            return self.count_all(revision);
         }
-        let existed = |(_, history): &&(Bytes, History)| history.at(revision).is_some();
-        keys.iter().filter(existed).count()
+        existed(keys, revision)
     }
 
     /// Drops what is not in force at `revision`, telling `dropped` the rows.
@@ -100,6 +107,11 @@ impl Chunk {
         self.keys
             .binary_search_by(|(other, _)| other.as_ref().cmp(key))
     }
+}
+
+fn existed(keys: &[(Bytes, History)], revision: i64) -> usize {
+    let existed = |(_, history): &&(Bytes, History)| history.at(revision).is_some();
+    keys.iter().filter(existed).count()
 }
 
 fn is_live(history: &History) -> bool {
