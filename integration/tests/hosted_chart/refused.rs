@@ -19,7 +19,7 @@ pub fn lint_has_nothing_to_say(program: &Path) -> Result<()> {
 const WRONG: &[(&[&str], &str)] = &[
     // The schema.
     (
-        &["datastore.type=mysql"],
+        &["datastore.type=oracle"],
         "at '/datastore/type': value must be one of 'sqlite', 'postgres', 'mysql', 'etcd'",
     ),
     (
