@@ -90,8 +90,9 @@ impl Shared {
         self: &Arc<Self>,
         read: impl FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Fault> {
-        let shared = Arc::clone(self);
-        match tokio::task::spawn_blocking(move || read(&shared)).await {
+        let (shared, span) = (Arc::clone(self), tracing::Span::current());
+        let read = move || span.in_scope(|| read(&shared));
+        match tokio::task::spawn_blocking(read).await {
             Ok(result) => Ok(result?),
             Err(_) => Err(Fault::Stopped),
         }

@@ -7,6 +7,7 @@ pub mod mysql;
 pub mod postgres;
 pub mod replicated;
 pub mod server;
+mod span;
 pub mod sqlite;
 
 use crate::domain::fault::Fault;

@@ -2,14 +2,14 @@
 //! it holds the row of the term. It checks the term before anything else.
 
 use super::error::{DUPLICATE, code, describe, failed};
-use super::link::{Link, blob, column, connect};
+use super::link::{Link, SYSTEM, blob, column, connect};
 use super::literal::{bytes, number, numbers, packets, separated};
 use super::settings::Settings;
 use crate::domain::state::Write;
 use crate::domain::version::Row;
 use crate::store::batch::Batch;
 use crate::store::replicated::Won;
-use crate::store::{StoreError, gathered};
+use crate::store::{StoreError, gathered, span};
 use bytes::Bytes;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Error, TxOpts};
@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
+use tracing::Instrument;
 
 /// How long the database may take to store a batch before it is asked whether it did.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -62,7 +63,10 @@ impl Committer {
         let number = self.batch.fetch_add(1, Ordering::Relaxed) + 1;
         let applied = self.applied.load(Ordering::Relaxed);
         let statements = transaction(batch, self.won.epoch(), number, applied);
-        let send = self.link.send(packets(statements, PACKET));
+        let send = self
+            .link
+            .send(packets(statements, PACKET))
+            .instrument(span::statement(SYSTEM, "committing"));
         let found = match tokio::time::timeout(PATIENCE, send).await {
             Ok(Ok(Ok(()))) => {
                 self.won.tenure.extend(sent);

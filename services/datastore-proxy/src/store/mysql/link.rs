@@ -2,7 +2,7 @@
 
 use super::error::{UNKNOWN_DATABASE, code, describe, failed, is_lost};
 use super::settings::Settings;
-use crate::store::StoreError;
+use crate::store::{StoreError, span};
 use bytes::Bytes;
 use mysql_async::prelude::{FromValue, Queryable};
 use mysql_async::{Conn, DriverError, Error, OptsBuilder, Params, Row};
@@ -10,9 +10,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
+use tracing::Instrument;
 
 /// How long most statements may take.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Its name in spans, also where it is MariaDB.
+pub(super) const SYSTEM: &str = "mysql";
 
 /// What a packet must be able to hold, see `commit`.
 const PACKET: u64 = 16 << 20;
@@ -194,7 +198,9 @@ impl Link {
         parameters: impl Into<Params>,
     ) -> Result<Answer, StoreError> {
         let parameters = parameters.into();
-        let work = self.try_run(doing, sql, parameters);
+        let work = self
+            .try_run(doing, sql, parameters)
+            .instrument(span::statement(SYSTEM, doing));
         // For the turn, the connection and the statement.
         match tokio::time::timeout(self.limit, work).await {
             Ok(answer) => answer,

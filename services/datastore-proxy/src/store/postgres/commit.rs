@@ -1,19 +1,20 @@
 //! Storing batches: one statement each, so one trip, which checks the term before anything else.
 
 use super::error::{describe, failed, is_lost};
-use super::link::{DEADLINE, Link, Parameters, Session};
+use super::link::{DEADLINE, Link, Parameters, SYSTEM, Session};
 use super::settings::Settings;
 use crate::domain::alarm::Alarms;
 use crate::domain::version::Row;
 use crate::store::batch::Batch;
 use crate::store::replicated::Won;
-use crate::store::{StoreError, gathered};
+use crate::store::{StoreError, gathered, span};
 use bytes::Bytes;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
+use tracing::Instrument;
 
 /// How long the database may take to store a batch before it is asked whether it did.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -90,7 +91,8 @@ impl Committer {
         let session = self.link.session().await?;
         let number = self.batch.fetch_add(1, Ordering::Relaxed) + 1;
         let applied = self.applied.load(Ordering::Relaxed);
-        let execute = execute(&session, batch, self.won.epoch(), number, applied);
+        let execute = execute(&session, batch, self.won.epoch(), number, applied)
+            .instrument(span::statement(SYSTEM, "committing"));
         let outcome = match tokio::time::timeout(PATIENCE, execute).await {
             Ok(Ok(true)) => Outcome::Stored,
             Ok(Ok(false)) => Outcome::Fenced,

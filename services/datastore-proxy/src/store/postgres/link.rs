@@ -3,16 +3,20 @@
 use super::error::{describe, failed, is_lost};
 use super::settings::Settings;
 use super::tls::MakeTls;
-use crate::store::StoreError;
+use crate::store::{StoreError, span};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
+use tracing::Instrument;
 
 /// How long most queries may take, and the server works on them.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Its name in spans.
+pub(super) const SYSTEM: &str = "postgresql";
 
 /// Parameters of a statement.
 pub(super) type Parameters<'p> = &'p [&'p (dyn ToSql + Sync)];
@@ -122,6 +126,7 @@ impl Link {
                 let statement = session.prepare(sql).await?;
                 session.client.query(&statement, parameters).await
             };
+            let work = work.instrument(span::statement(SYSTEM, doing));
             let error = match tokio::time::timeout(self.limit, work).await {
                 Ok(Ok(rows)) => return Ok(rows),
                 Ok(Err(error)) if !is_lost(&error) => {

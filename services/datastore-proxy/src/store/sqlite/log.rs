@@ -1,10 +1,12 @@
 //! The writing connection.
 
+use super::SYSTEM;
 use super::checkpoint::Checkpointer;
 use super::{Claim, StoreError, describe};
 use crate::domain::lease::{Lease, LeaseChange};
 use crate::domain::state::{Changes, Write};
 use crate::domain::version::Row;
+use crate::store::span;
 use crate::store::{Log, Size};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension};
@@ -178,6 +180,7 @@ impl Log for SqliteLog {
     }
 
     fn commit(&self) -> Result<(), StoreError> {
+        let _entered = span::statement(SYSTEM, "committing").entered();
         self.connection
             .prepare_cached("COMMIT")
             .and_then(|mut statement| statement.execute([]))

@@ -24,6 +24,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// Its name in spans.
+const SYSTEM: &str = "sqlite";
 /// Reading connections.
 const READERS: usize = 3;
 /// A file larger than this is served from before it is looked through and its keys are in memory.

@@ -1,10 +1,12 @@
 //! The reading connections.
 
+use super::SYSTEM;
 use super::copy::copy;
 use super::{StoreError, connect, describe, load};
 use crate::domain::range::KeyRange;
 use crate::domain::state::State;
 use crate::domain::version::{Row, Version};
+use crate::store::span;
 use crate::store::{Keys, Logged, Page, Reader};
 use bytes::Bytes;
 use rusqlite::{CachedStatement, Connection, OpenFlags, OptionalExtension};
@@ -41,6 +43,7 @@ impl Pool {
         &self,
         read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
+        let _entered = span::statement(SYSTEM, "reading").entered();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let connection = loop {
             match idle.pop() {
