@@ -198,8 +198,9 @@ impl Writer {
             self.shared.set_full(false);
         }
         self.shared.publish(&changes);
-        self.measure();
-        self.estimate(&changes);
+        if !self.measure() {
+            self.estimate(&changes);
+        }
         for done in done {
             self.answer(done);
         }
@@ -299,20 +300,19 @@ impl Writer {
 
     /// Counts what was added, until the store is measured again elsewhere: the quota goes by it.
     fn estimate(&self, changes: &[Changes]) {
-        if !matches!(self.log.size(), Ok(None)) {
-            return;
-        }
         let writes = changes.iter().flat_map(|changes| &changes.writes);
         let bytes = writes.map(|write| write.key.len() + write.value.len() + ROW);
         self.shared.grow(bytes.sum::<usize>() as u64);
     }
 
-    fn measure(&self) {
+    /// Takes note of the size; `false` where it is measured elsewhere.
+    fn measure(&self) -> bool {
         match self.log.size() {
             Ok(Some(size)) => self.shared.set_size(size),
-            Ok(None) => {}
+            Ok(None) => return false,
             Err(error) => tracing::debug!(%error, "the size is unknown"),
         }
+        true
     }
 }
 
