@@ -57,25 +57,18 @@
 
 {{- define "sextant.guards.datastore" -}}
 {{- with .Values.datastore -}}
-{{- if eq .type "postgres" -}}
-{{- if not .postgres.host -}}
-{{- fail "datastore.type is postgres, but datastore.postgres.host is empty: set it to the server's name, as its certificate has it" -}}
+{{- $own := dict "postgres" "schema" "mysql" "database" -}}
+{{- if hasKey $own .type -}}
+{{- $key := get $own .type -}}
+{{- $server := index . .type -}}
+{{- if not $server.host -}}
+{{- fail (printf "datastore.type is %s, but datastore.%s.host is empty: set it to the server's name, as its certificate has it" .type .type) -}}
 {{- end -}}
-{{- if not (regexMatch "^[a-z][a-z0-9_]{0,62}$" .postgres.schema) -}}
-{{- fail (printf "datastore.type is postgres, but datastore.postgres.schema is %q: set it to a schema of this control plane alone, of lower-case letters, digits and '_'" .postgres.schema) -}}
+{{- if not (regexMatch "^[a-z][a-z0-9_]{0,62}$" (index $server $key)) -}}
+{{- fail (printf "datastore.type is %s, but datastore.%s.%s is %q: set it to a %s of this control plane alone, of lower-case letters, digits and '_'" .type .type $key (index $server $key) $key) -}}
 {{- end -}}
-{{- if not .postgres.caSecret.name -}}
-{{- fail "datastore.type is postgres, but datastore.postgres.caSecret.name is empty: the connection is always TLS; name a Secret with the authorities of the server's certificate" -}}
-{{- end -}}
-{{- else if eq .type "mysql" -}}
-{{- if not .mysql.host -}}
-{{- fail "datastore.type is mysql, but datastore.mysql.host is empty: set it to the server's name, as its certificate has it" -}}
-{{- end -}}
-{{- if not (regexMatch "^[a-z][a-z0-9_]{0,62}$" .mysql.database) -}}
-{{- fail (printf "datastore.type is mysql, but datastore.mysql.database is %q: set it to a database of this control plane alone, of lower-case letters, digits and '_'" .mysql.database) -}}
-{{- end -}}
-{{- if not .mysql.caSecret.name -}}
-{{- fail "datastore.type is mysql, but datastore.mysql.caSecret.name is empty: the connection is always TLS; name a Secret with the authorities of the server's certificate" -}}
+{{- if not $server.caSecret.name -}}
+{{- fail (printf "datastore.type is %s, but datastore.%s.caSecret.name is empty: the connection is always TLS; name a Secret with the authorities of the server's certificate" .type .type) -}}
 {{- end -}}
 {{- else if eq .type "etcd" -}}
 {{- if not .etcd.endpoints -}}

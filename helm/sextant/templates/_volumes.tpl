@@ -49,7 +49,7 @@
     name: database
     projected:
       defaultMode: 0440
-      sources: {{- include (printf "sextant.credentials.%s" $values.datastore.type) (index $values.datastore $values.datastore.type) | nindent 8 }}
+      sources: {{- include (eq $values.datastore.type "etcd" | ternary "sextant.credentials.etcd" "sextant.credentials.server") (index $values.datastore $values.datastore.type) | nindent 8 }}
 {{- end }}
 {{- if and (eq .part "datastore-proxy") (has $values.datastore.type (list "postgres" "mysql")) }}
 # Snapshots are made there before they are sent.
@@ -58,14 +58,6 @@
     name: tmp
     emptyDir: {sizeLimit: 8Gi}
 {{- end }}
-{{- end }}
-
-{{- define "sextant.credentials.postgres" -}}
-{{ include "sextant.credentials.server" . }}
-{{- end }}
-
-{{- define "sextant.credentials.mysql" -}}
-{{ include "sextant.credentials.server" . }}
 {{- end }}
 
 {{- define "sextant.credentials.server" -}}

@@ -229,15 +229,8 @@ pub async fn a_given_seal_key_is_used_and_none_is_made(cluster: &HostingCluster)
     std::fs::write(volumes.path().join("seal/seal.key"), [9; 32]).unwrap();
     Running::start_with(config.clone()).await.stop().await;
     Running::start_with(config).await.stop().await;
-    let client = Client::new(&plane.api).unwrap();
-    assert!(client.get::<Secret>("plane-seal").await.unwrap().is_none());
-    assert!(
-        client
-            .get::<Secret>("plane-keyring")
-            .await
-            .unwrap()
-            .is_some()
-    );
+    assert!(!has_secret(&plane, "plane-seal").await);
+    assert!(has_secret(&plane, "plane-keyring").await);
 }
 
 pub async fn the_keyring_stays_in_a_folder_if_told_so(cluster: &HostingCluster) {
@@ -253,15 +246,13 @@ pub async fn the_keyring_stays_in_a_folder_if_told_so(cluster: &HostingCluster) 
     running.stop().await;
     assert!(volumes.path().join("state/keyring.sealed").exists());
     assert!(!volumes.path().join("seal/seal.key").exists());
+    assert!(has_secret(&plane, "plane-seal").await);
+    assert!(!has_secret(&plane, "plane-keyring").await);
+}
+
+async fn has_secret(plane: &Plane<'_>, name: &str) -> bool {
     let client = Client::new(&plane.api).unwrap();
-    assert!(client.get::<Secret>("plane-seal").await.unwrap().is_some());
-    assert!(
-        client
-            .get::<Secret>("plane-keyring")
-            .await
-            .unwrap()
-            .is_none()
-    );
+    client.get::<Secret>(name).await.unwrap().is_some()
 }
 
 pub async fn a_start_waits_for_the_hosting_cluster(cluster: &HostingCluster) {

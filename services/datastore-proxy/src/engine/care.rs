@@ -10,7 +10,6 @@ use crate::domain::lease::Lease;
 use crate::domain::query::check_revision;
 use crate::domain::quota;
 use crate::domain::range::KeyRange;
-use crate::domain::state::Write;
 use crate::store::{Logged, StoreError, sqlite};
 use std::fs::File;
 use std::time::Duration;
@@ -225,18 +224,8 @@ fn copy_log(shared: &Shared, leases: &[Lease]) -> Result<Option<File>, StoreErro
             let all = KeyRange::all();
             let page = shared.reader.page(&all, from, revision, PAGE_BYTES)?;
             is_whole = page.compacted <= compacted;
-            for Logged {
-                key,
-                version,
-                value,
-            } in page.writes
-            {
-                filler.add(&Write {
-                    key,
-                    version,
-                    value,
-                    previous: None,
-                })?;
+            for logged in page.writes {
+                filler.add(&logged.into())?;
             }
             from = page.through + 1;
         }

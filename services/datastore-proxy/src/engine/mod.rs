@@ -120,7 +120,7 @@ impl Engine {
         self.replicas().is_some()
     }
 
-    /// Whether another replica isn't the one that decides.
+    /// Whether what is asked here is also decided here, and not at another replica.
     fn writes_here(&self) -> bool {
         self.replicas().is_none_or(|replicas| replicas.writes())
     }

@@ -198,11 +198,11 @@ impl Writer {
             self.shared.set_full(false);
         }
         self.shared.publish(&changes);
-        if !self.measure() {
-            self.estimate(&changes);
-        }
         for done in done {
             self.answer(done);
+        }
+        if !self.measure() {
+            self.estimate(&changes);
         }
         Ok(())
     }

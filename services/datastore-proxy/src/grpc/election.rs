@@ -4,7 +4,7 @@ use super::queue::{Queue, Store};
 use crate::domain::authz::Call;
 use crate::domain::fault::Fault;
 use crate::domain::range::KeyRange;
-use crate::watch::source::PastError;
+use crate::watch::source::{PastError, Source};
 use sextant_proto::etcd::mvccpb::KeyValue;
 use sextant_proto::etcd::v3electionpb as pb;
 use tokio::sync::mpsc;
@@ -38,7 +38,7 @@ impl<S: Store> pb::election_server::Election for Elections<S> {
         }
         queue.wait(&place).await?;
         Ok(Response::new(pb::CampaignResponse {
-            header: Some(self.0.header(place.taken_at)),
+            header: Some(self.0.source().header(place.taken_at)),
             leader: Some(pb::LeaderKey {
                 name,
                 key: place.key,
@@ -57,7 +57,7 @@ impl<S: Store> pb::election_server::Election for Elections<S> {
         let leader = leader.ok_or(Fault::NoLeaderKey)?;
         let said = queue.say(&leader.key, leader.rev, leader.lease, value);
         let revision = said.await?.ok_or(Fault::NotLeader)?;
-        let header = Some(self.0.header(revision));
+        let header = Some(self.0.source().header(revision));
         Ok(Response::new(pb::ProclaimResponse { header }))
     }
 
@@ -69,7 +69,7 @@ impl<S: Store> pb::election_server::Election for Elections<S> {
         match queue.first().await? {
             (None, _) => Err(Fault::NobodyElected.into()),
             (kv, revision) => Ok(Response::new(pb::LeaderResponse {
-                header: Some(self.0.header(revision)),
+                header: Some(self.0.source().header(revision)),
                 kv,
             })),
         }
@@ -106,7 +106,7 @@ impl<S: Store> pb::election_server::Election for Elections<S> {
         let queue = self.queue(&request, &[])?;
         let leader = request.into_inner().leader.ok_or(Fault::NoLeaderKey)?;
         let revision = queue.leave(&leader.key, leader.rev).await?;
-        let header = Some(self.0.header(revision));
+        let header = Some(self.0.source().header(revision));
         Ok(Response::new(pb::ResignResponse { header }))
     }
 }
@@ -174,7 +174,7 @@ async fn tell<S: Store>(
     revision: i64,
 ) -> Result<(), Status> {
     let answer = pb::LeaderResponse {
-        header: Some(queue.store.header(revision)),
+        header: Some(queue.store.source().header(revision)),
         kv: Some(kv),
     };
     // The caller sees by itself that the client has gone.

@@ -5,6 +5,7 @@ use crate::domain::authz::Call;
 use crate::domain::fault::Fault;
 use crate::domain::range::KeyRange;
 use crate::domain::request::{Delete, Op, Query, Txn};
+use crate::watch::source::Source;
 use bytes::Bytes;
 use sextant_proto::etcd::v3lockpb as pb;
 use tonic::{Request, Response, Status};
@@ -29,7 +30,7 @@ impl<S: Store> pb::lock_server::Lock for Locks<S> {
             return Err(Fault::SessionExpired.into());
         }
         Ok(Response::new(pb::LockResponse {
-            header: Some(self.0.header(answer.revision)),
+            header: Some(self.0.source().header(answer.revision)),
             key: place.key,
         }))
     }
@@ -49,7 +50,7 @@ impl<S: Store> pb::lock_server::Lock for Locks<S> {
             prev_kv: false,
         });
         let answer = queue.run(Txn::of(delete)).await?;
-        let header = Some(self.0.header(answer.revision));
+        let header = Some(self.0.source().header(answer.revision));
         Ok(Response::new(pb::UnlockResponse { header }))
     }
 }

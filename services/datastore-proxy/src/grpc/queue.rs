@@ -17,7 +17,12 @@ use tonic::{Request, Status};
 
 /// What queues are kept in. Ranges and transactions are cut to the caller already.
 #[tonic::async_trait]
-pub(crate) trait Store: Source {
+pub(crate) trait Store: Clone + Send + Sync + 'static {
+    /// What tells of changes.
+    type Source: Source;
+
+    /// Where changes are heard of.
+    fn source(&self) -> &Self::Source;
     /// Who asks, if the table lets it.
     fn caller<T>(&self, request: &Request<T>, call: Call) -> Result<Caller, Status>;
     /// Ends the waiting.
@@ -154,7 +159,7 @@ impl<S: Store> Queue<S> {
 
     /// Waits until `key` is deleted.
     async fn gone(&self, key: Bytes, from: i64) -> Result<(), Status> {
-        let mut follower = Follower::new(self.store.clone(), KeyRange::key(key), from);
+        let mut follower = Follower::new(self.store.source().clone(), KeyRange::key(key), from);
         loop {
             match follower.next().await {
                 Ok(changes) if changes.iter().any(|change| change.deleted) => return Ok(()),
@@ -231,9 +236,9 @@ impl<S: Store> Queue<S> {
     }
 
     /// Follows one key.
-    pub(super) fn follow(&self, range: KeyRange, from: i64) -> Result<Follower<S>, Status> {
+    pub(super) fn follow(&self, range: KeyRange, from: i64) -> Result<Follower<S::Source>, Status> {
         let range = self.caller.clip(&range)?;
-        Ok(Follower::new(self.store.clone(), range, from))
+        Ok(Follower::new(self.store.source().clone(), range, from))
     }
 }
 

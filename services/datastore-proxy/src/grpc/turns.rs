@@ -11,6 +11,12 @@ use tonic::{Request, Status};
 
 #[tonic::async_trait]
 impl Store for Services {
+    type Source = Self;
+
+    fn source(&self) -> &Self {
+        self
+    }
+
     fn caller<T>(&self, request: &Request<T>, call: Call) -> Result<Caller, Status> {
         Self::caller(self, request, call)
     }

@@ -3,16 +3,18 @@
 
 pub mod batch;
 pub mod gathered;
+mod links;
 pub mod mysql;
 pub mod postgres;
 pub mod replicated;
 pub mod server;
 mod span;
 pub mod sqlite;
+mod writing;
 
 use crate::domain::fault::Fault;
 use crate::domain::range::KeyRange;
-use crate::domain::state::{Changes, State};
+use crate::domain::state::{Changes, State, Write};
 use crate::domain::version::{Row, Version};
 use bytes::Bytes;
 use std::fs::File;
@@ -147,6 +149,18 @@ pub struct Logged {
     pub version: Version,
     /// Its value.
     pub value: Bytes,
+}
+
+impl From<Logged> for Write {
+    /// As it is written into another log: what was there before is in it already.
+    fn from(logged: Logged) -> Self {
+        Self {
+            key: logged.key,
+            version: logged.version,
+            value: logged.value,
+            previous: None,
+        }
+    }
 }
 
 /// A part of the log.

@@ -2,24 +2,23 @@
 
 use super::{Serving, lease};
 use crate::domain::authz::{Call, Caller};
-use crate::domain::range::KeyRange;
 use crate::domain::request::{Query, RangeAnswer, Txn, TxnAnswer};
-use crate::domain::version::Row;
 use crate::grpc::pieces::Ranges;
 use crate::grpc::queue::Store;
 use crate::passthrough::Backend;
 use crate::replica::wire;
-use crate::watch::hub::Hub;
-use crate::watch::source::Source;
-use bytes::Bytes;
 use sextant_kit::Drain;
 use sextant_proto::etcd::etcdserverpb as pb;
-use std::future::Future;
-use std::time::Duration;
 use tonic::{Request, Status};
 
 #[tonic::async_trait]
 impl Store for Serving {
+    type Source = Backend;
+
+    fn source(&self) -> &Backend {
+        &self.backend
+    }
+
     fn caller<T>(&self, request: &Request<T>, call: Call) -> Result<Caller, Status> {
         Self::caller(self, request, call)
     }
@@ -49,47 +48,5 @@ impl Store for Serving {
     async fn renew(&self, lease: i64, caller: &Caller) -> Result<(), Status> {
         // One that isn't there is answered with no time.
         lease::renew(&self.backend, lease, caller).await.map(drop)
-    }
-}
-
-impl Source for Serving {
-    type Past = <Backend as Source>::Past;
-
-    const PATIENCE: Option<Duration> = <Backend as Source>::PATIENCE;
-
-    fn hub(&self) -> &Hub {
-        Source::hub(&self.backend)
-    }
-
-    fn header(&self, revision: i64) -> pb::ResponseHeader {
-        Source::header(&self.backend, revision)
-    }
-
-    fn compacted(&self) -> i64 {
-        Source::compacted(&self.backend)
-    }
-
-    async fn newest(&self) -> Result<i64, Status> {
-        Source::newest(&self.backend).await
-    }
-
-    fn fresh(&self) -> impl Future<Output = ()> + Send + 'static {
-        Source::fresh(&self.backend)
-    }
-
-    async fn lost(&self) -> Status {
-        Source::lost(&self.backend).await
-    }
-
-    fn past(&self, range: &KeyRange, from: i64) -> Self::Past {
-        Source::past(&self.backend, range, from)
-    }
-
-    async fn values(&self, rows: &[Row]) -> Result<Vec<Option<Bytes>>, Status> {
-        Source::values(&self.backend, rows).await
-    }
-
-    fn measure(&self) {
-        Source::measure(&self.backend);
     }
 }

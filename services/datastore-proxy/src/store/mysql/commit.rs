@@ -1,5 +1,5 @@
-//! Storing batches: one transaction each, sent as text in one packet, so that it never waits for us half done while
-//! it holds the row of the term. It checks the term before anything else.
+//! Storing batches: one transaction each, sent as text in one packet unless it is very large, so that it doesn't wait
+//! for us half done while it holds the row of the term. It checks the term before anything else.
 
 use super::error::{DUPLICATE, code, describe, failed};
 use super::link::{Link, SYSTEM, blob, column, connect};
@@ -9,13 +9,12 @@ use crate::domain::state::Write;
 use crate::domain::version::Row;
 use crate::store::batch::Batch;
 use crate::store::replicated::Won;
+use crate::store::writing::{Writing, unknown};
 use crate::store::{StoreError, gathered, span};
 use bytes::Bytes;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Error, TxOpts};
-use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tracing::Instrument;
@@ -33,12 +32,7 @@ const STATEMENT: usize = 4 << 20;
 pub(super) struct Committer {
     settings: Arc<Settings>,
     link: Link,
-    won: Won,
-    runtime: Handle,
-    /// Numbers the batches of the term.
-    batch: AtomicI64,
-    /// The last row whose batch is known to be stored: the readers here see it before the next commit.
-    applied: AtomicI64,
+    writing: Writing,
 }
 
 impl Committer {
@@ -46,10 +40,7 @@ impl Committer {
         Self {
             settings: Arc::clone(settings),
             link: Link::new(settings, PATIENCE),
-            won: won.clone(),
-            runtime,
-            batch: AtomicI64::new(0),
-            applied: AtomicI64::new(last_row),
+            writing: Writing::new(won, last_row, runtime),
         }
     }
 
@@ -60,16 +51,15 @@ impl Committer {
 
     async fn store(&self, batch: &Batch) -> Result<(), StoreError> {
         let sent = Instant::now();
-        let number = self.batch.fetch_add(1, Ordering::Relaxed) + 1;
-        let applied = self.applied.load(Ordering::Relaxed);
-        let statements = transaction(batch, self.won.epoch(), number, applied);
+        let (number, applied) = self.writing.next();
+        let statements = transaction(batch, self.writing.won.epoch(), number, applied);
         let send = self
             .link
             .send(packets(statements, PACKET))
             .instrument(span::statement(SYSTEM, "committing"));
         let found = match tokio::time::timeout(PATIENCE, send).await {
             Ok(Ok(Ok(()))) => {
-                self.won.tenure.extend(sent);
+                self.writing.won.tenure.extend(sent);
                 return Ok(());
             }
             // The guard, or a row that somebody else wrote: nothing of this is stored.
@@ -102,7 +92,7 @@ impl Committer {
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             }
         };
-        let epoch = self.won.epoch();
+        let epoch = self.writing.won.epoch();
         let raise = async {
             let mut transaction = conn.start_transaction(TxOpts::default()).await?;
             let raise = "UPDATE writer SET epoch = epoch + 1 WHERE epoch = ?";
@@ -115,8 +105,8 @@ impl Committer {
         };
         match raise.await {
             Ok(Some(stored)) => {
-                self.won.raise(epoch + 1);
-                self.won.tenure.extend(sent);
+                self.writing.won.raise(epoch + 1);
+                self.writing.won.tenure.extend(sent);
                 if stored == number {
                     Ok(())
                 } else {
@@ -127,28 +117,18 @@ impl Committer {
             Ok(None) | Err(_) => Err(unknown(found)),
         }
     }
-
-    fn block<T>(&self, work: impl Future<Output = T>) -> T {
-        self.runtime.block_on(work)
-    }
 }
 
 impl gathered::Committer for Committer {
     fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
-        // What was only read is right as long as nobody else can have written.
-        if batch.is_empty() && self.won.tenure.is_valid(Instant::now()) {
-            return Ok(());
-        }
-        self.block(self.store(batch))?;
-        if let Some(row) = batch.last_row() {
-            self.applied.store(row, Ordering::Relaxed);
-        }
-        Ok(())
+        self.writing.commit(batch, self.store(batch))
     }
 
     fn value(&self, row: Row) -> Result<Option<Bytes>, StoreError> {
         let sql = "SELECT value FROM log WHERE id = ?";
-        let answer = self.block(self.link.run("reading", sql, (row,)))?;
+        let answer = self
+            .writing
+            .block_on(self.link.run("reading", sql, (row,)))?;
         let value = answer.rows.first().map(|row| blob(row, 0)).transpose();
         value.map_err(|error| describe(&self.settings, "reading", &error))
     }
@@ -156,19 +136,14 @@ impl gathered::Committer for Committer {
     fn stale(&self, after: Row, revision: i64) -> Result<Vec<(Row, Bytes)>, StoreError> {
         let doing = "looking for old rows";
         let sql = "SELECT id, name FROM log WHERE id > ? AND revision < ? ORDER BY id LIMIT ?";
-        let answer = self.block(self.link.run(doing, sql, (after, revision, STALE_ROWS)))?;
+        let answer =
+            self.writing
+                .block_on(self.link.run(doing, sql, (after, revision, STALE_ROWS)))?;
         let rows = answer.rows.iter();
         let rows: Result<Vec<_>, Error> = rows
             .map(|row| Ok((column(row, 0)?, blob(row, 1)?)))
             .collect();
         rows.map_err(|error| describe(&self.settings, doing, &error))
-    }
-}
-
-fn unknown(found: &StoreError) -> StoreError {
-    StoreError::Unknown {
-        doing: "committing".to_owned(),
-        found: found.to_string(),
     }
 }
 

@@ -30,19 +30,28 @@ pub(super) struct Answer {
 
 /// Connects. The server gives a statement up after `limit`; zero: never.
 pub(crate) async fn connect(settings: &Settings, limit: Duration) -> Result<Conn, StoreError> {
+    open(settings, limit).await.map(|(conn, _)| conn)
+}
+
+/// The first connection: looks at what the server is like.
+pub(super) async fn connect_and_check(settings: &Settings) -> Result<Conn, StoreError> {
+    let (conn, found) = open(settings, DEADLINE).await?;
+    check(settings, &found)?;
+    Ok(conn)
+}
+
+async fn open(settings: &Settings, limit: Duration) -> Result<(Conn, Variables), StoreError> {
     let work = async {
         let mut conn = Conn::new(settings.opts.clone()).await?;
         let found = variables(&mut conn).await?;
         conn.query_drop(setup(&found, limit)).await?;
         Ok((conn, found))
     };
-    let (conn, found) = match tokio::time::timeout(DEADLINE, work).await {
-        Ok(Ok(connected)) => connected,
-        Ok(Err(error)) => return Err(describe(settings, "connecting", &error)),
-        Err(_) => return Err(failed(settings, "connecting", "no answer in time")),
-    };
-    check(settings, &found)?;
-    Ok(conn)
+    match tokio::time::timeout(DEADLINE, work).await {
+        Ok(Ok(connected)) => Ok(connected),
+        Ok(Err(error)) => Err(describe(settings, "connecting", &error)),
+        Err(_) => Err(failed(settings, "connecting", "no answer in time")),
+    }
 }
 
 /// Makes the database where it isn't there; whoever may not must have been given one.
@@ -182,7 +191,7 @@ impl Link {
             None => connect(&self.settings, self.limit).await?,
         };
         for packet in packets {
-            if let Err(error) = conn.query_drop(packet.to_vec()).await {
+            if let Err(error) = conn.query_drop(&packet[..]).await {
                 return Ok(Err(error));
             }
         }

@@ -6,6 +6,7 @@ use super::load::version;
 use super::settings::Settings;
 use crate::domain::range::KeyRange;
 use crate::domain::version::Row;
+use crate::store::links::Links;
 use crate::store::replicated::Tail;
 use crate::store::{Logged, Page, Reader, StoreError};
 use bytes::Bytes;
@@ -13,8 +14,6 @@ use mysql_async::prelude::ToValue;
 use mysql_async::{Error, Params, Value};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::runtime::Handle;
 
 /// Revisions that are read at once.
 const REVISIONS: usize = 2000;
@@ -24,29 +23,15 @@ const TAIL_BYTES: u64 = 4 << 20;
 /// A few connections that readers share.
 pub(super) struct Pool {
     settings: Arc<Settings>,
-    links: Vec<Link>,
-    next: AtomicUsize,
-    runtime: Handle,
+    links: Links<Link>,
 }
 
 impl Pool {
     pub(super) fn new(settings: &Arc<Settings>, connections: usize) -> Self {
         Self {
             settings: Arc::clone(settings),
-            links: (0..connections)
-                .map(|_| Link::new(settings, DEADLINE))
-                .collect(),
-            next: AtomicUsize::new(0),
-            runtime: Handle::current(),
+            links: Links::new(connections, || Link::new(settings, DEADLINE)),
         }
-    }
-
-    fn link(&self) -> Result<&Link, StoreError> {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.links.len().max(1);
-        self.links.get(turn).ok_or_else(|| StoreError::Failed {
-            doing: "reading".into(),
-            found: "there is no connection to read with".into(),
-        })
     }
 }
 
@@ -60,8 +45,8 @@ impl Reader for Pool {
             "SELECT id, value FROM log WHERE id IN ({})",
             numbers.join(",")
         );
-        let answer = self.link()?.run("reading values", &sql, ());
-        let answer = self.runtime.block_on(answer)?;
+        let answer = self.links.next()?.run("reading values", &sql, ());
+        let answer = self.links.block_on(answer)?;
         let value = |row: &mysql_async::Row| Ok((column(row, 0)?, blob(row, 1)?));
         let found: Result<HashMap<Row, Bytes>, Error> = answer.rows.iter().map(value).collect();
         let found = found.map_err(|error| describe(&self.settings, "reading values", &error))?;
@@ -81,8 +66,8 @@ impl Reader for Pool {
             through: ("revision", through),
             bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
         };
-        let link = self.link()?;
-        let (read, compacted) = self.runtime.block_on(async {
+        let link = self.links.next()?;
+        let (read, compacted) = self.links.block_on(async {
             let read = part.read(link, &self.settings).await?;
             Ok::<_, StoreError>((read, compacted(link, &self.settings).await?))
         })?;

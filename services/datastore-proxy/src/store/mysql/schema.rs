@@ -1,7 +1,7 @@
 //! The tables.
 
 use super::error::{describe, failed};
-use super::link::{DEADLINE, column, connect, create_database};
+use super::link::{DEADLINE, column, connect_and_check, create_database};
 use super::settings::Settings;
 use crate::store::StoreError;
 use mysql_async::prelude::Queryable;
@@ -59,7 +59,7 @@ const TABLES: [&str; 8] = [
 /// Makes the tables where they aren't there, and refuses those of another version.
 pub(super) async fn prepare(settings: &Settings) -> Result<(), StoreError> {
     create_database(settings).await?;
-    let mut conn = connect(settings, DEADLINE).await?;
+    let mut conn = connect_and_check(settings).await?;
     let work = async {
         if version(&mut conn).await?.is_none() {
             create(&mut conn).await?;

@@ -7,11 +7,10 @@ use crate::domain::alarm::Alarms;
 use crate::domain::version::Row;
 use crate::store::batch::Batch;
 use crate::store::replicated::Won;
+use crate::store::writing::{Writing, unknown};
 use crate::store::{StoreError, gathered, span};
 use bytes::Bytes;
-use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tracing::Instrument;
@@ -65,12 +64,7 @@ enum Outcome {
 pub(super) struct Committer {
     settings: Arc<Settings>,
     link: Link,
-    won: Won,
-    runtime: Handle,
-    /// Numbers the batches of the term.
-    batch: AtomicI64,
-    /// The last row whose batch is known to be stored: the readers here see it before the next commit.
-    applied: AtomicI64,
+    writing: Writing,
 }
 
 impl Committer {
@@ -78,10 +72,7 @@ impl Committer {
         Self {
             settings: Arc::clone(settings),
             link: Link::new(settings, PATIENCE),
-            won: won.clone(),
-            runtime,
-            batch: AtomicI64::new(0),
-            applied: AtomicI64::new(last_row),
+            writing: Writing::new(won, last_row, runtime),
         }
     }
 
@@ -89,9 +80,8 @@ impl Committer {
         let sent = Instant::now();
         // Nothing was sent yet, so this failure leaves nothing open.
         let session = self.link.session().await?;
-        let number = self.batch.fetch_add(1, Ordering::Relaxed) + 1;
-        let applied = self.applied.load(Ordering::Relaxed);
-        let execute = execute(&session, batch, self.won.epoch(), number, applied)
+        let (number, applied) = self.writing.next();
+        let execute = execute(&session, batch, self.writing.won.epoch(), number, applied)
             .instrument(span::statement(SYSTEM, "committing"));
         let outcome = match tokio::time::timeout(PATIENCE, execute).await {
             Ok(Ok(true)) => Outcome::Stored,
@@ -104,7 +94,7 @@ impl Committer {
         };
         match outcome {
             Outcome::Stored => {
-                self.won.tenure.extend(sent);
+                self.writing.won.tenure.extend(sent);
                 Ok(())
             }
             Outcome::Fenced => Err(StoreError::Deposed),
@@ -126,7 +116,7 @@ impl Committer {
         );
         let sql = "UPDATE writer SET epoch = epoch + 1 WHERE epoch = $1 RETURNING epoch, batch";
         let sent = Instant::now();
-        let epoch = self.won.epoch();
+        let epoch = self.writing.won.epoch();
         let session = loop {
             match self.link.session().await {
                 Ok(session) => break session,
@@ -140,8 +130,8 @@ impl Committer {
         };
         match raise.await {
             Ok(Some(row)) => {
-                self.won.raise(row.get(0));
-                self.won.tenure.extend(sent);
+                self.writing.won.raise(row.get(0));
+                self.writing.won.tenure.extend(sent);
                 if row.get::<_, i64>(1) == number {
                     return Ok(());
                 }
@@ -151,28 +141,18 @@ impl Committer {
             Ok(None) | Err(_) => Err(unknown(found.to_owned())),
         }
     }
-
-    fn block<T>(&self, work: impl Future<Output = T>) -> T {
-        self.runtime.block_on(work)
-    }
 }
 
 impl gathered::Committer for Committer {
     fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
-        // What was only read is right as long as nobody else can have written.
-        if batch.is_empty() && self.won.tenure.is_valid(Instant::now()) {
-            return Ok(());
-        }
-        self.block(self.store(batch))?;
-        if let Some(row) = batch.last_row() {
-            self.applied.store(row, Ordering::Relaxed);
-        }
-        Ok(())
+        self.writing.commit(batch, self.store(batch))
     }
 
     fn value(&self, row: Row) -> Result<Option<Bytes>, StoreError> {
         let sql = "SELECT value FROM log WHERE id = $1";
-        let rows = self.block(self.link.query("reading", sql, &[&row]))?;
+        let rows = self
+            .writing
+            .block_on(self.link.query("reading", sql, &[&row]))?;
         Ok(rows
             .first()
             .map(|row| Bytes::copy_from_slice(row.get::<_, &[u8]>(0))))
@@ -181,18 +161,13 @@ impl gathered::Committer for Committer {
     fn stale(&self, after: Row, revision: i64) -> Result<Vec<(Row, Bytes)>, StoreError> {
         let sql = "SELECT id, key FROM log WHERE id > $1 AND revision < $2 ORDER BY id LIMIT $3";
         let parameters: Parameters<'_> = &[&after, &revision, &STALE_ROWS];
-        let rows = self.block(self.link.query("looking for old rows", sql, parameters))?;
+        let rows =
+            self.writing
+                .block_on(self.link.query("looking for old rows", sql, parameters))?;
         Ok(rows
             .iter()
             .map(|row| (row.get(0), Bytes::copy_from_slice(row.get::<_, &[u8]>(1))))
             .collect())
-    }
-}
-
-fn unknown(found: String) -> StoreError {
-    StoreError::Unknown {
-        doing: "committing".to_owned(),
-        found,
     }
 }
 

@@ -4,13 +4,12 @@ use super::link::{DEADLINE, Link};
 use super::settings::Settings;
 use crate::domain::range::KeyRange;
 use crate::domain::version::{Row, Version};
+use crate::store::links::Links;
 use crate::store::replicated::Tail;
 use crate::store::{Logged, Page, Reader, StoreError};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::runtime::Handle;
 
 /// Rows that are read at once, and a few more where the last revision has them.
 const ROWS: i64 = 2000;
@@ -43,38 +42,20 @@ const TAIL: &str = "
 const COMPACTED: &str = "SELECT value FROM meta WHERE name = 'compacted'";
 
 /// A few connections that readers share.
-pub(super) struct Pool {
-    links: Vec<Link>,
-    next: AtomicUsize,
-    runtime: Handle,
-}
+pub(super) struct Pool(Links<Link>);
 
 impl Pool {
     pub(super) fn new(settings: &Arc<Settings>, connections: usize) -> Self {
-        Self {
-            links: (0..connections)
-                .map(|_| Link::new(settings, DEADLINE))
-                .collect(),
-            next: AtomicUsize::new(0),
-            runtime: Handle::current(),
-        }
-    }
-
-    fn link(&self) -> Result<&Link, StoreError> {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.links.len().max(1);
-        self.links.get(turn).ok_or_else(|| StoreError::Failed {
-            doing: "reading".into(),
-            found: "there is no connection to read with".into(),
-        })
+        Self(Links::new(connections, || Link::new(settings, DEADLINE)))
     }
 }
 
 impl Reader for Pool {
     fn values(&self, rows: &[Row]) -> Result<Vec<Option<Bytes>>, StoreError> {
         let sql = "SELECT id, value FROM log WHERE id = ANY ($1)";
-        let link = self.link()?;
+        let link = self.0.next()?;
         let found = self
-            .runtime
+            .0
             .block_on(link.query("reading values", sql, &[&rows]))?;
         let value = |row: &tokio_postgres::Row| -> (Row, Bytes) {
             (row.get(0), Bytes::copy_from_slice(row.get::<_, &[u8]>(1)))
@@ -90,11 +71,11 @@ impl Reader for Pool {
         through: i64,
         bytes: usize,
     ) -> Result<Page, StoreError> {
-        let link = self.link()?;
+        let link = self.0.next()?;
         let start = range.start().as_ref();
         let end = range.end().map(Bytes::as_ref);
         let budget = i64::try_from(bytes).unwrap_or(i64::MAX);
-        let (rows, compacted) = self.runtime.block_on(async {
+        let (rows, compacted) = self.0.block_on(async {
             let rows = link
                 .query(
                     "reading the log",

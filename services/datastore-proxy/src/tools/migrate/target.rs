@@ -58,12 +58,7 @@ impl<'r> Target<'r> {
 
     /// Adds a row.
     pub(super) fn add(&mut self, logged: Logged) -> Result<(), StoreError> {
-        let write = Write {
-            key: logged.key,
-            version: logged.version,
-            value: logged.value,
-            previous: None,
-        };
+        let write = Write::from(logged);
         match self {
             Self::File(new) => new.filler()?.add(&write),
             Self::Server(new) => new.add(write),
