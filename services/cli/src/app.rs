@@ -1,6 +1,8 @@
 //! From the parsed command line to the answer.
 use crate::Error;
-use crate::args::{Certificate, Cli, Command, Global, Kubeconfig, Node, Token, TokenCreate};
+use crate::args::{
+    Certificate, Cli, Command, Global, HostedPlane, Kubeconfig, Node, Token, TokenCreate,
+};
 use crate::commands::certificate::CertificatesView;
 use crate::commands::credential;
 use crate::commands::kubeconfig::{KubeconfigView, User};
@@ -9,6 +11,7 @@ use crate::commands::status::StatusView;
 use crate::commands::token::{self, NewToken, RevokedToken, TokensView};
 use crate::commands::version::VersionView;
 use crate::enrol::Source;
+use crate::hosted;
 use crate::output::{View, render};
 use crate::pair::{Pair, new_key, request};
 use crate::session::Session;
@@ -71,6 +74,7 @@ impl Run<'_> {
             Command::Credential => self.credential().await,
             Command::Certificate(Certificate::Check { all }) => self.check_certificates(all).await,
             Command::Node(command) => self.node(command).await,
+            Command::Hosted(command) => self.hosted(command).await,
             Command::Version { cluster } => self.version(cluster).await,
             Command::Completion { shell } => {
                 // Into memory first: the generator doesn't bear a reader that goes away.
@@ -124,6 +128,35 @@ impl Run<'_> {
         }
     }
 
+    async fn hosted(&mut self, command: HostedPlane) -> Result<u8, Error> {
+        match command {
+            HostedPlane::Purge {
+                plane,
+                yes,
+                keep_data,
+            } => {
+                let hosted = self.global.hosted_at(plane);
+                let left = hosted::purge(&hosted, !keep_data, yes).await?;
+                self.show(&left)?;
+                if !left.remain() {
+                    return Ok(0);
+                }
+                self.hint("Nothing was removed: say --yes to remove this for good.\n")?;
+                Ok(NOT_READY)
+            }
+            HostedPlane::CheckUpgrade {
+                plane,
+                wanted,
+                supervisor,
+            } => {
+                let hosted = self.global.hosted_at(plane);
+                let verdict = hosted::check(&hosted, &wanted, &supervisor).await?;
+                self.show(&verdict)?;
+                Ok(if verdict.is_fine() { 0 } else { NOT_READY })
+            }
+        }
+    }
+
     async fn version(&mut self, cluster: bool) -> Result<u8, Error> {
         let status = match cluster {
             true => Some(
@@ -159,7 +192,9 @@ impl Run<'_> {
         if let Some(path) = &wanted.output_file {
             write_private(path, format!("{}\n", made.token).as_bytes())?;
         }
-        let view = NewToken::new(made, wanted.output_file.clone());
+        let compose = self.global.hosted.is_none() && self.global.enrol_dir.is_none();
+        let network = compose.then(|| format!("{}_nodes", self.global.project));
+        let view = NewToken::new(made, &wanted, network);
         self.hint(&view.hint(&wanted))?;
         self.show(&view)
     }

@@ -1,6 +1,7 @@
 //! The command line's grammar.
 use crate::duration;
 use crate::enrol::{Hosted, Place};
+use crate::hosted::Facts;
 use crate::output::Format;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
@@ -97,11 +98,16 @@ impl Global {
 
     /// The hosted control plane that is meant, if one is.
     pub fn hosted(&self) -> Option<Hosted> {
-        self.hosted.as_ref().map(|place| Hosted {
-            place: place.clone(),
+        self.hosted.clone().map(|place| self.hosted_at(place))
+    }
+
+    /// A control plane of that cluster.
+    pub fn hosted_at(&self, place: Place) -> Hosted {
+        Hosted {
+            place,
             kubeconfig: self.kubeconfig.clone(),
             context: self.kube_context.clone(),
-        })
+        }
     }
 }
 
@@ -123,6 +129,9 @@ pub enum Command {
     /// Nodes of the cluster.
     #[command(subcommand)]
     Node(Node),
+    /// Control planes that another cluster hosts.
+    #[command(subcommand)]
+    Hosted(HostedPlane),
     /// Print the version of this program.
     Version {
         /// Ask the cluster for its versions too.
@@ -209,6 +218,36 @@ pub enum Certificate {
     },
 }
 
+/// `sextant hosted …`
+#[derive(Debug, Subcommand)]
+pub enum HostedPlane {
+    /// Remove what is left of a control plane after `helm uninstall`: its keyring and its volumes, for good.
+    Purge {
+        /// The control plane.
+        #[arg(value_name = "NAMESPACE/NAME")]
+        plane: Place,
+        /// Remove it; without this it is only shown.
+        #[arg(long)]
+        yes: bool,
+        /// Leave the keyring and the volumes, from which the same control plane can be installed again.
+        #[arg(long)]
+        keep_data: bool,
+    },
+    /// Say whether an upgrade of the chart may go ahead (the chart's hook asks this).
+    #[command(hide = true)]
+    CheckUpgrade {
+        /// The control plane.
+        #[arg(value_name = "NAMESPACE/NAME")]
+        plane: Place,
+        /// What it is to be: a JSON object with the keys of ConfigMap NAME-reach.
+        #[arg(long, value_name = "JSON", value_parser = facts)]
+        wanted: Facts,
+        /// Admin port of its supervisors.
+        #[arg(long, value_name = "HOST:PORT", value_parser = server)]
+        supervisor: String,
+    },
+}
+
 /// `sextant node …`
 #[derive(Debug, Subcommand)]
 pub enum Node {
@@ -221,6 +260,10 @@ pub enum Node {
         /// The node's name.
         name: String,
     },
+}
+
+fn facts(text: &str) -> Result<Facts, String> {
+    serde_json::from_str(text).map_err(|e| format!("not a JSON object of texts: {e}"))
 }
 
 fn server(text: &str) -> Result<String, String> {

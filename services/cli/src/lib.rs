@@ -8,6 +8,7 @@ pub mod commands;
 mod duration;
 pub mod enrol;
 mod error;
+pub mod hosted;
 pub mod output;
 pub mod pair;
 mod reach;

@@ -165,15 +165,21 @@ fn a_new_token_is_alone_on_stdout() {
         token: "K10c0ffee::abcdef:secret".into(),
         id: "abcdef".into(),
         expires_unix: NOW + HOUR,
+        supervisors: vec!["sextant.example.org:9443".into()],
     };
-    let cli = Cli::parse_from(["sextant", "token", "create", "--node", "node-3"]);
-    let Command::Token(Token::Create(wanted)) = cli.command else {
-        panic!("not create")
+    let create = |more: &[&str]| {
+        let line = ["sextant", "token", "create", "--node", "node-3"];
+        match Cli::parse_from(line.iter().chain(more)).command {
+            Command::Token(Token::Create(wanted)) => wanted,
+            other => panic!("not create: {other:?}"),
+        }
     };
-    let shown = NewToken::new(made(), None);
+    let wanted = create(&[]);
+    let shown = NewToken::new(made(), &wanted, None);
     all_formats("token", &shown);
     compare("token-hint.txt", &shown.hint(&wanted));
-    let saved = NewToken::new(made(), Some(PathBuf::from("/tmp/token")));
+    let wanted = create(&["--output-file", "/tmp/token"]);
+    let saved = NewToken::new(made(), &wanted, Some("sextant_nodes".to_owned()));
     all_formats("token-file", &saved);
     compare("token-file-hint.txt", &saved.hint(&wanted));
 }

@@ -1,4 +1,5 @@
 //! `sextant token create`, `list` and `revoke`
+use super::join::{NodeContainer, shell};
 use crate::args::TokenCreate;
 use crate::duration;
 use crate::output::{Table, Timestamp, View};
@@ -32,23 +33,42 @@ pub struct NewToken {
     token: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<PathBuf>,
+    /// How a node with that file is started, argument by argument; absent without a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run: Option<Vec<String>>,
 }
 
 impl NewToken {
-    /// Shows the token, or the file that holds it.
+    /// Shows the token, or the file that holds it. `network` is the Docker network of the cluster's nodes, if it has
+    /// one.
     #[must_use]
-    pub fn new(response: CreateTokenResponse, file: Option<PathBuf>) -> Self {
+    pub fn new(
+        response: CreateTokenResponse,
+        wanted: &TokenCreate,
+        network: Option<String>,
+    ) -> Self {
         let CreateTokenResponse {
             token,
             id,
             expires_unix,
+            supervisors,
         } = response;
-        let token = file.is_none().then_some(token);
+        let file = wanted.output_file.clone();
+        let run = file.as_ref().map(|file| {
+            let node = NodeContainer {
+                name: wanted.node.as_deref().unwrap_or("node-3"),
+                token_file: &std::path::absolute(file).unwrap_or_else(|_| file.clone()),
+                supervisors: &supervisors,
+                network: network.as_deref(),
+            };
+            node.run()
+        });
         Self {
             id,
             expires: Timestamp::from_unix(expires_unix),
-            token,
+            token: file.is_none().then_some(token),
             file,
+            run,
         }
     }
 
@@ -64,13 +84,14 @@ impl NewToken {
         };
         let until = duration::human(wanted.ttl);
         let what = format!("Token {} lets {who} join {uses} within {until}.", self.id);
-        let how = match &self.file {
-            Some(file) => format!(
-                "Copy {} to the node as the file `token` in its /join folder, then remove it here.",
-                file.display()
+        let how = match &self.run {
+            Some(run) => format!(
+                "On a machine with Docker, and with this file in its place, the node is started by\n\n{}\n\nThe \
+                 container looks for the file at each start, so leave it; the token in it is used up by the join.",
+                shell(run)
             ),
             None => "Save it as the file `token` in the node's /join folder, readable by root \
-                     alone; --output-file writes such a file."
+                     alone; --output-file writes such a file and prints how a node is started with it."
                 .to_owned(),
         };
         format!("{what}\n{how}\n")

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
 use kube::api::PostParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -116,7 +117,25 @@ impl Hosted {
         .await
     }
 
-    async fn client(&self) -> Result<Client, Error> {
+    /// What the chart says of the plane, by the keys of ConfigMap `<name>-reach`.
+    pub(crate) async fn reach(&self) -> Result<BTreeMap<String, String>, Error> {
+        self.within("what it is", async {
+            let reach = self.map(&self.client().await?, "reach").await?;
+            Ok(reach.data.unwrap_or_default())
+        })
+        .await
+    }
+
+    pub(crate) async fn client(&self) -> Result<Client, Error> {
+        let client = |config: Config| {
+            Client::try_from(config).map_err(|e| self.failed("reading the kubeconfig", &e))
+        };
+        if self.kubeconfig.is_none()
+            && std::env::var_os("KUBECONFIG").is_none()
+            && let Ok(config) = Config::incluster()
+        {
+            return client(config);
+        }
         let read = || match &self.kubeconfig {
             Some(path) => Kubeconfig::read_from(path),
             None => Kubeconfig::read(),
@@ -129,8 +148,7 @@ impl Hosted {
             Ok(kubeconfig) => Config::from_custom_kubeconfig(kubeconfig, &options).await,
             Err(error) => Err(error),
         };
-        let config = config.map_err(|e| self.failed("reading the kubeconfig", &e))?;
-        Client::try_from(config).map_err(|e| self.failed("reading the kubeconfig", &e))
+        client(config.map_err(|e| self.failed("reading the kubeconfig", &e))?)
     }
 
     async fn map(&self, client: &Client, what: &str) -> Result<ConfigMap, Error> {
@@ -170,7 +188,7 @@ impl Hosted {
         token.ok_or_else(|| self.failed(&tried, &"the answer holds none"))
     }
 
-    async fn within<T>(
+    pub(crate) async fn within<T>(
         &self,
         what: &str,
         work: impl Future<Output = Result<T, Error>>,
@@ -182,7 +200,7 @@ impl Hosted {
         })
     }
 
-    fn failed(&self, tried: &str, found: &dyn std::fmt::Display) -> Error {
+    pub(crate) fn failed(&self, tried: &str, found: &dyn std::fmt::Display) -> Error {
         Error::Hosting {
             place: self.place.to_string(),
             tried: tried.to_owned(),

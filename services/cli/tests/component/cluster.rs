@@ -268,6 +268,7 @@ impl Admin for Served {
             token: "K10c0ffee::abcdef:secret".into(),
             id: "abcdef".into(),
             expires_unix: 1_800_000_000,
+            supervisors: vec!["sextant.example.org:9443".into()],
         }))
     }
 

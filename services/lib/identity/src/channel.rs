@@ -9,6 +9,7 @@ use rustls_pki_types::ServerName;
 use sextant_kit::telemetry::rpc;
 use std::fmt;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -155,10 +156,7 @@ pub(crate) async fn connect(
     dial: &Dial,
 ) -> Result<TlsStream<TcpStream>, std::io::Error> {
     let config = dial.config.clone().map_err(std::io::Error::other)?;
-    let mut targets: Vec<_> = tokio::net::lookup_host(address)
-        .await
-        .map_err(|e| std::io::Error::new(e.kind(), format!("resolving {address}: {e}")))?
-        .collect();
+    let mut targets = resolve(address).await?;
     targets.shuffle(&mut rand::rng());
     let mut failure = std::io::Error::new(
         std::io::ErrorKind::NotFound,
@@ -188,6 +186,21 @@ pub(crate) async fn connect(
             });
     }
     Err(failure)
+}
+
+/// A DNS server that never answers is another fault than a peer that doesn't: the resolver's own patience would
+/// outlast the connection's, and hide which of both it was.
+async fn resolve(address: &str) -> Result<Vec<SocketAddr>, std::io::Error> {
+    let failed =
+        |kind, reason: &str| std::io::Error::new(kind, format!("resolving {address}: {reason}"));
+    match tokio::time::timeout(DIAL_DEADLINE, tokio::net::lookup_host(address)).await {
+        Ok(Ok(targets)) => Ok(targets.collect()),
+        Ok(Err(e)) => Err(failed(e.kind(), &e.to_string())),
+        Err(_) => {
+            let reason = format!("no answer from DNS within {DIAL_DEADLINE:?}");
+            Err(failed(std::io::ErrorKind::TimedOut, &reason))
+        }
+    }
 }
 
 /// The name for SNI. Verification doesn't use it.

@@ -85,6 +85,7 @@ impl Admin for AdminService {
             token: made.secret,
             id: token.id,
             expires_unix: token.expires_unix,
+            supervisors: self.cluster.supervisors.clone(),
         }))
     }
 
