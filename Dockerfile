@@ -84,6 +84,12 @@ COPY netpol-controller/files/ /
 ENTRYPOINT ["/usr/local/bin/netpol-controller"]
 CMD ["serve"]
 
+FROM service AS cli
+LABEL org.opencontainers.image.title="cli" \
+      org.opencontainers.image.description="The command line, for the Helm chart's hooks"
+COPY cli/files/ /
+ENTRYPOINT ["/usr/local/bin/sextant"]
+
 FROM service AS coredns
 LABEL org.opencontainers.image.title="coredns" \
       org.opencontainers.image.description="Upstream's CoreDNS with the plugins that a cluster needs"

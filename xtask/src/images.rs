@@ -46,6 +46,7 @@ const IMAGES: &[&str] = &[
     "kube-controller-manager",
     "kube-scheduler",
     "netpol-controller",
+    "cli",
     "coredns",
     "pause",
     "toolbox",
@@ -195,6 +196,11 @@ impl Layout<'_> {
                 &root.join("usr/local/bin").join(image),
             ),
             "netpol-controller" => accounts(&root),
+            "cli" => {
+                accounts(&root)?;
+                let program = root.join("usr/local/bin/sextant");
+                link(&self.programs.join("sextant"), &program)
+            }
             "coredns" => {
                 accounts(&root)?;
                 link(

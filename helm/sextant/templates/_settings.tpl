@@ -46,14 +46,18 @@ endpoint: {{ printf "mysql://%s@%s:%d/%s" (urlquery $mysql.user) $mysql.host (in
 {{- include "sextant.settings.server" $mysql }}
 {{- else }}
 {{- $etcd := $datastore.etcd }}
-{{- $prefix := $etcd.prefix | default (printf "planes/%s/%s" .Release.Namespace (include "sextant.fullname" .)) | trimAll "/" }}
-endpoint: etcd://{{ join "," $etcd.endpoints }}/{{ $prefix }}
+endpoint: etcd://{{ join "," $etcd.endpoints }}/{{ include "sextant.etcdprefix" . }}
 etcd.ca_file: /etc/sextant-database/ca.crt
 {{- if $etcd.tlsSecret.clientCertificate }}
 etcd.certificate_file: /etc/sextant-database/tls.crt
 etcd.key_file: /etc/sextant-database/tls.key
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{/* Under which prefix all is in the etcd. */}}
+{{- define "sextant.etcdprefix" -}}
+{{ .Values.datastore.etcd.prefix | default (printf "planes/%s/%s" .Release.Namespace (include "sextant.fullname" .)) | trimAll "/" }}
 {{- end }}
 
 {{- define "sextant.settings.server" }}

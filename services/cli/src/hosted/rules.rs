@@ -13,7 +13,7 @@ pub(super) const KUBERNETES: &str = "kubernetes";
 const FIXED: [(&str, &str); 4] = [
     (
         "datastore",
-        "its state would stay behind: move it with `datastore-proxy migrate` (docs/datastore.md), then say so with upgrade.check=false",
+        "its state would stay behind: move it with `datastore-proxy migrate` (docs/datastore.md), then say so with hooks.checkUpgrade=false",
     ),
     ("domain", "Services and certificates have names in it"),
     ("podCidr", "nodes have their networks from it"),

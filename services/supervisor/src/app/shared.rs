@@ -4,6 +4,7 @@ use super::{Parts, Waits, address, view};
 use crate::certificates::Issuer;
 use crate::domain::cluster::ClusterConfig;
 use crate::domain::fleet::{Fleet, KubeNodes};
+use crate::metrics::NodeMetrics;
 use crate::session::{self, Hub};
 use crate::store::lease;
 use crate::store::mirror::{self, State};
@@ -39,6 +40,7 @@ impl Shared {
         let (state_sender, state) = watch::channel(Arc::new(State::default()));
         let (lease_sender, lease) = watch::channel(None);
         let (kube_sender, kube_nodes) = watch::channel(Arc::new(KubeNodes::new()));
+        NodeMetrics::register(&parts.ctx.metrics, kube_nodes.clone());
         let fleet = view::follow(state.clone(), kube_nodes.clone(), drain);
         drain.spawn(mirror::run(
             store.clone(),

@@ -14,6 +14,8 @@ pub struct KubeNode {
     pub pod_cidr: String,
     /// Its Ready condition.
     pub ready: bool,
+    /// `status.nodeInfo.kubeletVersion`, as the kubelet says it.
+    pub kubelet_version: String,
 }
 
 /// Nodes of the Kubernetes API by name.
@@ -159,6 +161,7 @@ mod tests {
                 KubeNode {
                     pod_cidr: "10.244.7.0/24".into(),
                     ready: true,
+                    ..KubeNode::default()
                 },
             ),
             ("b".to_owned(), KubeNode::default()),
@@ -167,6 +170,7 @@ mod tests {
                 KubeNode {
                     pod_cidr: "10.244.9.0/24".into(),
                     ready: true,
+                    ..KubeNode::default()
                 },
             ),
         ];

@@ -51,10 +51,9 @@ pub async fn watch(client: Client, nodes: watch::Sender<Arc<KubeNodes>>) {
 
 fn view(node: &Node) -> KubeNode {
     let spec = node.spec.as_ref();
-    let conditions = node
-        .status
-        .as_ref()
-        .and_then(|status| status.conditions.as_deref());
+    let status = node.status.as_ref();
+    let conditions = status.and_then(|status| status.conditions.as_deref());
+    let info = status.and_then(|status| status.node_info.as_ref());
     KubeNode {
         pod_cidr: spec
             .and_then(|spec| spec.pod_cidr.clone())
@@ -63,6 +62,9 @@ fn view(node: &Node) -> KubeNode {
             .unwrap_or_default()
             .iter()
             .any(|condition| condition.type_ == "Ready" && condition.status == "True"),
+        kubelet_version: info
+            .map(|info| info.kubelet_version.clone())
+            .unwrap_or_default(),
     }
 }
 
