@@ -96,6 +96,18 @@ LABEL org.opencontainers.image.title="coredns" \
 COPY coredns/files/ /
 ENTRYPOINT ["/usr/local/bin/coredns"]
 
+FROM service AS local-path-provisioner
+LABEL org.opencontainers.image.title="local-path-provisioner" \
+      org.opencontainers.image.description="Upstream's local-path-provisioner: volumes in a folder of their node"
+COPY local-path-provisioner/files/ /
+ENTRYPOINT ["/usr/local/bin/local-path-provisioner"]
+
+FROM service AS metrics-server
+LABEL org.opencontainers.image.title="metrics-server" \
+      org.opencontainers.image.description="Upstream's metrics-server: what nodes and pods use now"
+COPY metrics-server/files/ /
+ENTRYPOINT ["/usr/local/bin/metrics-server"]
+
 FROM service AS pause
 LABEL org.opencontainers.image.title="pause" \
       org.opencontainers.image.description="Upstream's pause: holds the namespaces of a pod"

@@ -2,7 +2,7 @@
 
 use crate::services::PROGRAMS;
 use crate::stage::Stages;
-use crate::upstream::{KUBERNETES, PAUSE, Upstream};
+use crate::upstream::{KUBERNETES, LOCAL_PATH_PROVISIONER, METRICS_SERVER, PAUSE, Upstream};
 use crate::{debian::Suite, paths, rootfs, run, services, upstream};
 use anyhow::{Context, Result};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -33,7 +33,14 @@ const ENROLLED: &[&str] = &[
 ];
 
 /// Images that every node brings with it, so that a cluster starts without a registry.
-const BAKED: &[&str] = &["pause", "coredns", "netpol-controller", "toolbox"];
+const BAKED: &[&str] = &[
+    "pause",
+    "coredns",
+    "netpol-controller",
+    "local-path-provisioner",
+    "metrics-server",
+    "toolbox",
+];
 
 /// In build order: the node image holds the baked ones.
 const IMAGES: &[&str] = &[
@@ -48,6 +55,8 @@ const IMAGES: &[&str] = &[
     "netpol-controller",
     "cli",
     "coredns",
+    "local-path-provisioner",
+    "metrics-server",
     "pause",
     "toolbox",
     "node",
@@ -90,6 +99,8 @@ pub fn build(upstream: &Upstream, programs: &Path) -> Result<()> {
 pub fn reference(image: &str) -> String {
     let tag = match image {
         "coredns" => "v1.15.0",
+        "local-path-provisioner" => LOCAL_PATH_PROVISIONER,
+        "metrics-server" => METRICS_SERVER,
         "pause" => PAUSE,
         _ => env!("CARGO_PKG_VERSION"),
     };
@@ -201,11 +212,11 @@ impl Layout<'_> {
                 let program = root.join("usr/local/bin/sextant");
                 link(&self.programs.join("sextant"), &program)
             }
-            "coredns" => {
+            "coredns" | "local-path-provisioner" | "metrics-server" => {
                 accounts(&root)?;
                 link(
                     &self.upstream.program(image)?,
-                    &root.join("usr/local/bin/coredns"),
+                    &root.join("usr/local/bin").join(image),
                 )
             }
             "pause" => link(&self.upstream.program(image)?, &root.join("pause")),

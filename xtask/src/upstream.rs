@@ -16,6 +16,12 @@ const CONTAINERD: &str = "v2.4.2";
 /// Version of upstream's pause, as its Makefile in that module names it.
 pub const PAUSE: &str = "3.10.2";
 
+/// Version of local-path-provisioner, as `images/upstream/local-path-provisioner/go.mod` pins it.
+pub const LOCAL_PATH_PROVISIONER: &str = "v0.0.30";
+
+/// Version of metrics-server, as `images/upstream/metrics-server/go.mod` pins it.
+pub const METRICS_SERVER: &str = "v0.9.0";
+
 /// Version of Helm, as `images/upstream/helm/go.mod` pins it.
 const HELM: &str = "v4.3.1";
 
@@ -103,6 +109,26 @@ const MODULES: &[Module] = &[
         tags: "",
         cgo: false,
         linker_flags: plain_flags,
+    },
+    Module {
+        folder: "local-path-provisioner",
+        packages: &[(
+            "github.com/rancher/local-path-provisioner",
+            "local-path-provisioner",
+        )],
+        tags: "",
+        cgo: false,
+        linker_flags: local_path_flags,
+    },
+    Module {
+        folder: "metrics-server",
+        packages: &[(
+            "sigs.k8s.io/metrics-server/cmd/metrics-server",
+            "metrics-server",
+        )],
+        tags: "",
+        cgo: false,
+        linker_flags: metrics_server_flags,
     },
     Module {
         folder: "etcd",
@@ -285,6 +311,15 @@ fn helm_flags() -> String {
     format!("{} -X {package}.version={HELM}", plain_flags())
 }
 
+fn local_path_flags() -> String {
+    format!("{} -X main.VERSION={LOCAL_PATH_PROVISIONER}", plain_flags())
+}
+
+fn metrics_server_flags() -> String {
+    let package = "k8s.io/client-go/pkg/version";
+    format!("{} -X {package}.gitVersion={METRICS_SERVER}", plain_flags())
+}
+
 fn static_flags() -> String {
     "-s -w -extldflags -static".to_owned()
 }
@@ -330,6 +365,17 @@ mod tests {
         assert_eq!(
             pinned("containerd", "github.com/containerd/containerd/v2"),
             CONTAINERD
+        );
+        assert_eq!(
+            pinned(
+                "local-path-provisioner",
+                "github.com/rancher/local-path-provisioner"
+            ),
+            LOCAL_PATH_PROVISIONER
+        );
+        assert_eq!(
+            pinned("metrics-server", "sigs.k8s.io/metrics-server"),
+            METRICS_SERVER
         );
         assert_eq!(pinned("helm", "helm.sh/helm/v4"), HELM);
     }
