@@ -1,5 +1,5 @@
 # Every target is one line of xtask; `cargo xtask help` tells more.
-.PHONY: up down clean-cluster images test bench-up bench-datastore docs help
+.PHONY: up down clean-cluster hosted images test bench-up bench-datastore docs help
 
 up: ## Build what is missing and start the dev cluster
 	@cargo xtask up
@@ -9,6 +9,9 @@ down: ## Stop the dev cluster and keep its data
 
 clean-cluster: ## Stop the dev cluster and remove its data
 	@cargo xtask clean-cluster
+
+hosted: ## Host a second control plane in the dev cluster, with a node; ARGS="-- --name tenant-b"
+	@cargo xtask hosted $(ARGS)
 
 images: ## Build all images and print their sizes
 	@cargo xtask images

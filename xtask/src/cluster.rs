@@ -42,18 +42,8 @@ pub struct Options {
 
 /// Builds what is missing, starts the cluster, waits until it answers and says how to use it.
 pub fn up(options: &Options) -> Result<()> {
-    let mut stages = Stages::new(7);
-    let cluster = Cluster::new(options);
-    stages.run("check prerequisites", || {
-        prerequisites::ensure()?;
-        cluster.check_ports()
-    })?;
-    let upstream = stages.run("build upstream components", upstream::build_all)?;
-    let programs = stages.run("build Sextant", || services::build(&options.images.profile))?;
-    stages.run("make images", || images::build(&upstream, &programs))?;
-    stages.run("start containers", || cluster.start())?;
-    stages.run("wait for the API", || cluster.wait_for_api())?;
-    let nodes = stages.run("wait for nodes and DNS", || cluster.wait_for_nodes())?;
+    let mut stages = Stages::new(STAGES);
+    let (cluster, nodes) = start(options, &mut stages)?;
     println!("\n{}\n\n{nodes}\n{}", images::versions(), stages.summary());
     println!("Images\n{}", images::sizes()?);
     println!("Try:\n");
@@ -68,6 +58,25 @@ pub fn up(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// How many stages [`start`] has.
+pub const STAGES: usize = 7;
+
+/// Builds what is missing and starts the cluster; returns it with the table of its nodes.
+pub fn start(options: &Options, stages: &mut Stages) -> Result<(Cluster, String)> {
+    let cluster = Cluster::new(options);
+    stages.run("check prerequisites", || {
+        prerequisites::ensure()?;
+        cluster.check_ports()
+    })?;
+    let upstream = stages.run("build upstream components", upstream::build_all)?;
+    let programs = stages.run("build Sextant", || services::build(&options.images.profile))?;
+    stages.run("make images", || images::build(&upstream, &programs))?;
+    stages.run("start containers", || cluster.start())?;
+    stages.run("wait for the API", || cluster.wait_for_api())?;
+    let nodes = stages.run("wait for nodes and DNS", || cluster.wait_for_nodes())?;
+    Ok((cluster, nodes))
+}
+
 /// How to ask this cluster: any but the default one has to be named.
 fn ask(options: &Options) -> String {
     let (name, port) = (options.project.as_str(), options.join_port);
@@ -79,12 +88,15 @@ fn ask(options: &Options) -> String {
 
 /// Stops the containers; volumes stay.
 pub fn down(options: &Options) -> Result<()> {
-    removal::remove(&Cluster::new(options), &["--timeout", "30"])
+    let cluster = Cluster::new(options);
+    cluster.project.remove_hosted_nodes(false)?;
+    removal::remove(&cluster, &["--timeout", "30"])
 }
 
 /// Stops the containers and removes their volumes.
 pub fn clean(options: &Options) -> Result<()> {
     let cluster = Cluster::new(options);
+    cluster.project.remove_hosted_nodes(true)?;
     removal::remove(&cluster, &["--volumes", "--timeout", "5"])?;
     let _ = std::fs::remove_file(cluster.project.kubeconfig());
     paths::remove(&cluster.project.state())
@@ -99,7 +111,8 @@ fn taken(port: u16) -> Option<(u16, std::io::Error)> {
 
 /// One compose project.
 pub struct Cluster {
-    project: Project,
+    /// Its commands.
+    pub project: Project,
 }
 
 impl Cluster {
@@ -203,7 +216,8 @@ impl Cluster {
         Ok(Value::Object(all))
     }
 
-    fn json(&self, arguments: &[&str]) -> Result<Value> {
+    /// `kubectl … --output json`
+    pub fn json(&self, arguments: &[&str]) -> Result<Value> {
         let text = run::output(self.kubectl().args(arguments).args(["--output", "json"]))?;
         serde_json::from_str(&text).context("reading kubectl's answer")
     }

@@ -6,6 +6,7 @@ mod debian;
 mod dependencies;
 mod docker;
 mod docs;
+mod hosted;
 mod images;
 mod instructions;
 mod paths;
@@ -44,6 +45,8 @@ enum Task {
     Down(cluster::Options),
     /// Stops the dev cluster and removes its data
     CleanCluster(cluster::Options),
+    /// Starts the dev cluster and, in it, a hosted control plane with a node
+    Hosted(hosted::Options),
     /// Measures datastore-proxy beside etcd and kine
     BenchDatastore(bench::datastore::Options),
     /// Times a warm start beside bare upstream
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Task::Up(options) => cluster::up(&options),
         Task::Down(options) => cluster::down(&options),
         Task::CleanCluster(options) => cluster::clean(&options),
+        Task::Hosted(options) => hosted::task(&options),
         Task::BenchDatastore(options) => bench::datastore::task(&options),
         Task::BenchUp(options) => bench::up(&options),
         Task::Instructions(options) => instructions::task(&options),

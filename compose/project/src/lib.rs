@@ -2,8 +2,10 @@
 //! them, how long they may take and what is shown of them is the caller's business.
 
 mod leftovers;
+mod plane;
 
 pub use leftovers::Leftovers;
+pub use plane::{IMAGES, Plane};
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

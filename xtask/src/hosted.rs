@@ -1,0 +1,175 @@
+//! A control plane that the dev cluster hosts: installed by Helm, with a node container of its own.
+
+use crate::cluster::{self, Cluster, STAGES};
+use crate::stage::Stages;
+use crate::{images, run, upstream};
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use sextant_project::{IMAGES, Plane, bin};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// The first NodePorts that are tried.
+const PORTS: std::ops::Range<u16> = 30443..30543;
+
+/// Services whose NodePorts a plane has.
+const PUBLIC: [&str; 2] = ["kube-apiserver", "supervisor-public"];
+
+/// Which control plane.
+#[derive(clap::Args, Clone)]
+pub struct Options {
+    #[command(flatten)]
+    pub cluster: cluster::Options,
+    /// Its name: of its namespace, its release and, with `-1` behind it, its node
+    #[arg(long, default_value = "tenant-a")]
+    pub name: String,
+}
+
+/// Starts the dev cluster if need be, installs a plane into it, joins a node, and says how to use it.
+pub fn task(options: &Options) -> Result<()> {
+    let mut stages = Stages::new(STAGES + 5);
+    let (host, _) = cluster::start(&options.cluster, &mut stages)?;
+    let helm = stages.run("build Helm", || upstream::build_helm()?.program("helm"))?;
+    stages.run("load images into the nodes", || load(&host))?;
+    let plane = stages.run("install the control plane", || {
+        let plane = plane(&host, &options.name)?;
+        install(&plane, &helm).map(|()| plane)
+    })?;
+    stages.run("wait for its API", || wait_for_api(&host, &plane))?;
+    let node = format!("{}-1", plane.name);
+    let nodes = stages.run("join a node", || join(&host, &plane, &node))?;
+    println!("\n{nodes}\n{}", stages.summary());
+    println!("Try:\n");
+    println!(
+        "  export KUBECONFIG={} PATH={}:$PATH",
+        plane.kubeconfig().display(),
+        bin().display()
+    );
+    println!("  kubectl get pods --all-namespaces --output wide");
+    println!(
+        "  sextant --hosted {} --kubeconfig {} status",
+        plane.place(),
+        host.project.kubeconfig().display()
+    );
+    println!(
+        "  KUBECONFIG={} {} --namespace {} test {1} --logs",
+        host.project.kubeconfig().display(),
+        helm.display(),
+        plane.name
+    );
+    Ok(())
+}
+
+fn load(host: &Cluster) -> Result<()> {
+    let images = IMAGES.map(images::reference);
+    for node in ["node-1", "node-2"] {
+        host.project.load(node, &images)?;
+    }
+    Ok(())
+}
+
+/// The plane with the NodePorts that it has, or two that are free.
+fn plane(host: &Cluster, name: &str) -> Result<Plane> {
+    let services = host.json(&["get", "services", "--all-namespaces"])?;
+    let (api_port, join_port) = ports(&services, name)?;
+    Ok(Plane {
+        host: host.project.clone(),
+        name: name.to_owned(),
+        api_port,
+        join_port,
+    })
+}
+
+fn ports(services: &Value, name: &str) -> Result<(u16, u16)> {
+    let mut taken = BTreeSet::new();
+    let mut own = [None; 2];
+    for service in services["items"].as_array().into_iter().flatten() {
+        let metadata = &service["metadata"];
+        for port in service["spec"]["ports"].as_array().into_iter().flatten() {
+            let Some(port) = port["nodePort"]
+                .as_u64()
+                .and_then(|p| u16::try_from(p).ok())
+            else {
+                continue;
+            };
+            taken.insert(port);
+            for (own, part) in own.iter_mut().zip(PUBLIC) {
+                if metadata["namespace"] == name && metadata["name"] == format!("{name}-{part}") {
+                    *own = Some(port);
+                }
+            }
+        }
+    }
+    let mut free = PORTS.filter(|port| !taken.contains(port));
+    let mut or_free = |own: Option<u16>| own.or_else(|| free.next());
+    match (or_free(own[0]), or_free(own[1])) {
+        (Some(api), Some(join)) => Ok((api, join)),
+        _ => bail!("no NodePort from {} to {} is free", PORTS.start, PORTS.end),
+    }
+}
+
+fn install(plane: &Plane, helm: &Path) -> Result<()> {
+    let address = plane.host.node_address("node-1")?;
+    let values = plane.values_file();
+    std::fs::write(&values, plane.values(&address))
+        .with_context(|| format!("writing {}", values.display()))?;
+    run::logged("helm install", &mut plane.install(helm, &values))
+}
+
+fn wait_for_api(host: &Cluster, plane: &Plane) -> Result<()> {
+    host.wait("the hosted API", || {
+        run::output(&mut plane.write_kubeconfig())?;
+        let ready = ["get", "--raw", "/readyz", "--request-timeout=5s"];
+        run::output(plane.kubectl().args(ready)).map(drop)
+    })
+}
+
+/// Starts a node unless it runs, and waits for it; returns the table of nodes.
+fn join(host: &Cluster, plane: &Plane, node: &str) -> Result<String> {
+    let runs = ["ps", "--quiet", "--filter", &format!("name=^{node}$")];
+    if run::output(std::process::Command::new("docker").args(runs))?.is_empty() {
+        plane.remove_nodes(false)?;
+        let made = run::output(&mut plane.create_token(node))?;
+        let made: Value = serde_json::from_str(&made).context("reading the token's JSON")?;
+        let start: Vec<String> = serde_json::from_value(made["run"].clone())
+            .context("how to start a node, in the token's JSON")?;
+        run::output(&mut plane.node(&start))?;
+    }
+    host.wait("the node", || {
+        let ready = [
+            "wait",
+            "--for=condition=Ready",
+            "--timeout=5s",
+            "node",
+            node,
+        ];
+        run::output(plane.kubectl().args(ready)).map(drop)
+    })?;
+    run::output(plane.kubectl().args(["get", "nodes", "--output", "wide"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn service(namespace: &str, name: &str, port: u16) -> Value {
+        json!({
+            "metadata": {"namespace": namespace, "name": name},
+            "spec": {"ports": [{"port": 1, "nodePort": port}]}
+        })
+    }
+
+    #[test]
+    fn a_plane_keeps_its_ports_and_takes_no_others() {
+        let items = vec![
+            service("tenant-a", "tenant-a-kube-apiserver", 30450),
+            service("tenant-a", "tenant-a-supervisor-public", 30451),
+            service("web", "web", 30443),
+            json!({"metadata": {}, "spec": {"ports": [{"port": 1}]}}),
+        ];
+        let services = json!({ "items": items });
+        assert_eq!(ports(&services, "tenant-a").unwrap(), (30450, 30451));
+        assert_eq!(ports(&services, "tenant-b").unwrap(), (30444, 30445));
+    }
+}
