@@ -25,6 +25,8 @@ pub struct ClusterConfig {
     pub nodes: Vec<String>,
     /// Whether Sextant's own controller enforces NetworkPolicy.
     pub network_policy: bool,
+    /// Add-ons that a cluster may do without.
+    pub addons: Addons,
     /// Defaults of Pod Security Admission.
     pub pod_security: PodSecurity,
     /// What kube-apiserver writes to its audit log.
@@ -51,6 +53,7 @@ impl Default for ClusterConfig {
             supervisors: vec!["edge:9443".into()],
             nodes: vec!["node-1".into(), "node-2".into()],
             network_policy: true,
+            addons: Addons::default(),
             pod_security: PodSecurity::default(),
             audit: Audit::default(),
             extra_args: ExtraArgs::default(),
@@ -121,6 +124,14 @@ impl Default for Api {
             internal: "kube-apiserver:6443".into(),
         }
     }
+}
+
+/// Add-ons that a cluster may do without.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Addons {
+    /// Whether local-path-provisioner gives volumes in a folder of their node, by the default StorageClass `local-path`.
+    pub local_path: bool,
 }
 
 /// A level of the Pod Security Standards.
@@ -210,6 +221,10 @@ pub struct Images {
     pub coredns: String,
     /// The NetworkPolicy controller.
     pub netpol_controller: String,
+    /// What makes volumes in a folder of their node.
+    pub local_path_provisioner: String,
+    /// A shell: what makes and removes the folders of volumes.
+    pub toolbox: String,
 }
 
 impl Default for Images {
@@ -219,6 +234,8 @@ impl Default for Images {
             coredns: "sextant/coredns:v1.15.0".into(),
             netpol_controller: concat!("sextant/netpol-controller:", env!("CARGO_PKG_VERSION"))
                 .into(),
+            local_path_provisioner: "sextant/local-path-provisioner:v0.0.30".into(),
+            toolbox: concat!("sextant/toolbox:", env!("CARGO_PKG_VERSION")).into(),
         }
     }
 }

@@ -2,8 +2,12 @@
 
 use crate::domain::cluster::ClusterConfig;
 use crate::error::Error;
+use ipnet::IpNet;
 use kube::api::DynamicObject;
 use serde::Deserialize;
+
+/// Folder of the volumes that a node holds, in the volume with its identity: both last as long as the node.
+const VOLUMES: &str = "/var/lib/sextant/volumes";
 
 /// When an add-on is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +25,7 @@ struct Template {
     wanted: fn(&ClusterConfig) -> bool,
 }
 
-const TEMPLATES: [Template; 3] = [
+const TEMPLATES: [Template; 4] = [
     Template {
         name: "rbac.yaml",
         text: include_str!("../../addons/rbac.yaml"),
@@ -39,6 +43,12 @@ const TEMPLATES: [Template; 3] = [
         text: include_str!("../../addons/netpol-controller.yaml"),
         phase: Phase::Rest,
         wanted: |cluster| cluster.network_policy,
+    },
+    Template {
+        name: "local-path-provisioner.yaml",
+        text: include_str!("../../addons/local-path-provisioner.yaml"),
+        phase: Phase::Rest,
+        wanted: |cluster| cluster.addons.local_path,
     },
 ];
 
@@ -69,20 +79,27 @@ pub fn manifests(cluster: &ClusterConfig, phase: Phase) -> Result<Vec<DynamicObj
 }
 
 fn fill(text: &str, cluster: &ClusterConfig) -> String {
-    let api = &cluster.api;
+    let (api, images) = (&cluster.api, &cluster.images);
     [
         ("{{API_ADDRESS}}", api.node_address.to_string()),
+        ("{{API_NETWORK}}", IpNet::from(api.node_address).to_string()),
         ("{{API_PORT}}", api.port.to_string()),
         ("{{CLUSTER_DNS}}", cluster.networks.cluster_dns.to_string()),
         (
             "{{CLUSTER_DOMAIN}}",
             cluster.networks.cluster_domain.clone(),
         ),
-        ("{{IMAGE_COREDNS}}", cluster.images.coredns.clone()),
+        ("{{IMAGE_COREDNS}}", images.coredns.clone()),
+        (
+            "{{IMAGE_LOCAL_PATH_PROVISIONER}}",
+            images.local_path_provisioner.clone(),
+        ),
         (
             "{{IMAGE_NETPOL_CONTROLLER}}",
-            cluster.images.netpol_controller.clone(),
+            images.netpol_controller.clone(),
         ),
+        ("{{IMAGE_TOOLBOX}}", images.toolbox.clone()),
+        ("{{VOLUMES}}", VOLUMES.to_owned()),
     ]
     .iter()
     .fold(text.to_owned(), |text, (name, value)| {
@@ -103,9 +120,16 @@ mod tests {
             .collect()
     }
 
+    /// A cluster with every add-on.
+    fn everything() -> ClusterConfig {
+        let mut cluster = ClusterConfig::default();
+        cluster.addons.local_path = true;
+        cluster
+    }
+
     #[test]
     fn every_template_is_filled_and_labelled() {
-        let cluster = ClusterConfig::default();
+        let cluster = everything();
         for phase in [Phase::Rights, Phase::Rest] {
             for object in manifests(&cluster, phase).unwrap() {
                 let text = serde_json::to_string(&object).unwrap();
@@ -124,5 +148,60 @@ mod tests {
         cluster.network_policy = false;
         assert!(!ids(&cluster, Phase::Rest).contains(&daemon_set));
         assert!(ids(&cluster, Phase::Rest).contains(&"Deployment kube-system/coredns".to_owned()));
+    }
+
+    #[test]
+    fn nothing_more_than_asked_for() {
+        let ids = ids(&ClusterConfig::default(), Phase::Rest).join("\n");
+        assert!(!ids.contains("local-path"), "{ids}");
+    }
+
+    #[test]
+    fn volumes_come_and_go_with_their_setting() {
+        let mut cluster = everything();
+        let with = ids(&cluster, Phase::Rest);
+        for id in [
+            "StorageClass local-path",
+            "Deployment kube-system/local-path-provisioner",
+        ] {
+            assert!(with.contains(&id.to_owned()), "{id} is not in {with:?}");
+        }
+        cluster.addons.local_path = false;
+        let without = ids(&cluster, Phase::Rest);
+        assert!(!without.iter().any(|id| id.contains("local-path")));
+        assert!(without.iter().all(|id| with.contains(id)));
+    }
+
+    /// What the policies let in is what the configuration makes: one folder, one image, one account.
+    #[test]
+    fn helper_pods_are_those_that_are_let_in() {
+        let cluster = everything();
+        let objects = manifests(&cluster, Phase::Rest).unwrap();
+        let text = |kind: &str, name: &str| {
+            let named = |o: &&DynamicObject| {
+                let id = ObjectId::of(o).unwrap();
+                id.kind == kind && id.name == name
+            };
+            objects.iter().find(named).unwrap().data.to_string()
+        };
+        let pods = text("ValidatingAdmissionPolicy", "sextant-local-path-helpers");
+        let volumes = text("ValidatingAdmissionPolicy", "sextant-local-path-volumes");
+        let settings = text("ConfigMap", "local-path-provisioner");
+        let provisioner = text("Deployment", "local-path-provisioner");
+        assert!(
+            settings.contains(&format!("[\\\"{VOLUMES}\\\"]")),
+            "{settings}"
+        );
+        for policy in [&pods, &volumes] {
+            assert!(
+                policy.contains(&format!("startsWith('{VOLUMES}/')")),
+                "{policy}"
+            );
+        }
+        for part in [&pods, &settings] {
+            assert!(part.contains(&cluster.images.toolbox), "{part}");
+        }
+        assert!(pods.contains("serviceAccountName == 'local-path-helper'"));
+        assert!(provisioner.contains("--service-account-name=local-path-helper"));
     }
 }
