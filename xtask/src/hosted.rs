@@ -17,6 +17,7 @@ const PUBLIC: [&str; 2] = ["kube-apiserver", "supervisor-public"];
 
 /// Which control plane.
 #[derive(clap::Args, Clone)]
+#[group(id = "hosted")]
 pub struct Options {
     #[command(flatten)]
     pub cluster: cluster::Options,
