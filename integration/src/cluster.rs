@@ -1,6 +1,6 @@
 //! One cluster of the compose file, beside any that a user runs.
 
-use crate::{Outcome, eventually, run, run_with_input};
+use crate::{Api, Outcome, eventually, run};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use sextant_project::{Leftovers, Project};
@@ -12,7 +12,8 @@ const SLOW: Duration = Duration::from_secs(180);
 
 /// A compose project with its own ports; removed when dropped.
 pub struct Cluster {
-    project: Project,
+    /// Its commands.
+    pub project: Project,
 }
 
 impl Cluster {
@@ -160,64 +161,6 @@ impl Cluster {
         Ok(self.inspect(&self.containers(service)?[0])?["State"]["Pid"].to_string())
     }
 
-    /// kubectl's output.
-    ///
-    /// # Errors
-    /// kubectl fails; holds its error output.
-    pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
-        self.kubectl_outcome(arguments)?
-            .ok()
-            .with_context(|| format!("kubectl {arguments:?}"))
-    }
-
-    /// kubectl's end, whatever it is.
-    ///
-    /// # Errors
-    /// kubectl can't be started or hangs.
-    pub fn kubectl_outcome(&self, arguments: &[&str]) -> Result<Outcome> {
-        run(self.kubectl_command().args(arguments), SLOW)
-    }
-
-    /// A kubectl command to be started by the caller.
-    pub fn kubectl_command(&self) -> Command {
-        self.project.kubectl()
-    }
-
-    /// `kubectl get … -o json`
-    ///
-    /// # Errors
-    /// kubectl fails or its output isn't JSON.
-    pub fn get(&self, arguments: &[&str]) -> Result<Value> {
-        let mut all = vec!["get", "-o", "json"];
-        all.extend(arguments);
-        serde_json::from_str(&self.kubectl(&all)?).context("reading kubectl's JSON")
-    }
-
-    /// `kubectl apply` of a manifest.
-    ///
-    /// # Errors
-    /// kubectl fails.
-    pub fn apply(&self, manifest: &str) -> Result<String> {
-        run_with_input(
-            self.kubectl_command().args(["apply", "-f", "-"]),
-            manifest,
-            QUICK,
-        )?
-        .ok()
-        .with_context(|| format!("applying\n{manifest}"))
-    }
-
-    /// Creates an object and returns what the API answered.
-    ///
-    /// # Errors
-    /// kubectl fails.
-    pub fn create(&self, object: &Value) -> Result<Value> {
-        let mut command = self.kubectl_command();
-        command.args(["create", "-o", "json", "-f", "-"]);
-        let text = run_with_input(&mut command, &object.to_string(), QUICK)?.ok()?;
-        serde_json::from_str(&text).context("reading kubectl's JSON")
-    }
-
     /// The CLI's end.
     ///
     /// # Errors
@@ -249,10 +192,17 @@ impl Cluster {
     /// # Errors
     /// Docker fails.
     pub fn remove(&self) -> Result<()> {
+        self.project.remove_hosted_nodes(true)?;
         self.down(&["--volumes", "--timeout", "5", "--remove-orphans"])?;
         let _ = std::fs::remove_dir_all(self.project.state());
         let _ = std::fs::remove_file(self.project.kubeconfig());
         Ok(())
+    }
+}
+
+impl Api for Cluster {
+    fn kubectl_command(&self) -> Command {
+        self.project.kubectl()
     }
 }
 

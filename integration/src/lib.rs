@@ -1,10 +1,14 @@
 //! Drives a real cluster for the tests in `tests/`: its own compose project, ports, kubeconfig and state, removed
 //! at the end. The images must be there (`cargo xtask images`).
 
+mod api;
 mod cluster;
 mod command;
+mod tenant;
 mod wait;
 
+pub use api::Api;
 pub use cluster::{Cluster, docker};
 pub use command::{Outcome, run, run_with_input};
+pub use tenant::Tenant;
 pub use wait::eventually;

@@ -4,7 +4,7 @@ use crate::failure::{PARTS, came_back};
 use crate::nodes::healthy;
 use crate::workloads::IMAGE;
 use anyhow::{Result, bail, ensure};
-use sextant_integration::{Cluster, docker, eventually};
+use sextant_integration::{Api, Cluster, docker, eventually};
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 use crate::nodes::healthy;
 use crate::workloads::{fetch, first_pod};
 use anyhow::{Result, ensure};
-use sextant_integration::{Cluster, docker, eventually};
+use sextant_integration::{Api, Cluster, docker, eventually};
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(120);

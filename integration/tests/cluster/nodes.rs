@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail, ensure};
 use serde_json::Value;
-use sextant_integration::{Cluster, docker, eventually};
+use sextant_integration::{Api, Cluster, docker, eventually};
 use std::time::{Duration, Instant};
 
 /// Where replicas are upstream's own affair, or its balancer's.

@@ -1,7 +1,7 @@
 //! The datastore away under a running cluster.
 
 use anyhow::{Result, ensure};
-use sextant_integration::{Cluster, docker, eventually};
+use sextant_integration::{Api, Cluster, docker, eventually};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -2,7 +2,7 @@
 
 use crate::workloads::{fetch, start_client, start_web};
 use anyhow::{Result, ensure};
-use sextant_integration::{Cluster, eventually};
+use sextant_integration::{Api, Cluster, eventually};
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(30);

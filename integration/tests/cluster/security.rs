@@ -3,7 +3,7 @@
 use crate::workloads::{IMAGE, connects};
 use anyhow::{Result, ensure};
 use serde_json::Value;
-use sextant_integration::{Cluster, docker, run};
+use sextant_integration::{Api, Cluster, docker, run};
 use std::process::Command;
 use std::time::Duration;
 

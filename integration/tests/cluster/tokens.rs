@@ -1,7 +1,7 @@
 //! Joining by hand, and being refused.
 
 use anyhow::{Result, ensure};
-use sextant_integration::{Cluster, docker, eventually};
+use sextant_integration::{Api, Cluster, docker, eventually};
 use std::time::Duration;
 
 /// Starts a node container outside of compose, on the `nodes` network only, with a token given by file.

@@ -1,7 +1,7 @@
 //! What people do with a cluster all day.
 
 use anyhow::{Result, ensure};
-use sextant_integration::{Cluster, eventually, run};
+use sextant_integration::{Api, Cluster, eventually, run};
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::Duration;

@@ -1,0 +1,190 @@
+//! One hosted control plane with its nodes, in a cluster that hosts it.
+
+use crate::{Api, Cluster, Outcome, docker, eventually, run};
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use sextant_project::Plane;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+const QUICK: Duration = Duration::from_secs(30);
+const SLOW: Duration = Duration::from_secs(180);
+
+/// A plane, the Helm that installs it, and the values it has beyond those of a plane of the dev cluster.
+pub struct Tenant {
+    plane: Plane,
+    helm: PathBuf,
+}
+
+impl Tenant {
+    /// A plane that isn't installed yet.
+    #[must_use]
+    pub fn new(host: &Cluster, helm: &Path, name: &str, ports: (u16, u16)) -> Self {
+        Self {
+            plane: Plane {
+                host: host.project.clone(),
+                name: name.to_owned(),
+                api_port: ports.0,
+                join_port: ports.1,
+            },
+            helm: helm.to_owned(),
+        }
+    }
+
+    /// Name of its namespace, its release and its objects.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.plane.name
+    }
+
+    /// `ip:port` of its kube-apiserver, as its nodes reach it.
+    ///
+    /// # Errors
+    /// The hosting node doesn't run.
+    pub fn api_address(&self) -> Result<String> {
+        let address = self.plane.host.node_address("node-1")?;
+        Ok(format!("{address}:{}", self.plane.api_port))
+    }
+
+    /// `helm upgrade --install` with these `--set`s.
+    ///
+    /// # Errors
+    /// Helm can't be started or hangs.
+    pub fn install(&self, set: &[&str]) -> Result<Outcome> {
+        let address = self.plane.host.node_address("node-1")?;
+        let values = self.plane.values_file();
+        std::fs::write(&values, self.plane.values(&address))
+            .with_context(|| format!("writing {}", values.display()))?;
+        let mut command = self.plane.install(&self.helm, &values);
+        for value in set {
+            command.args(["--set", value]);
+        }
+        run(&mut command, SLOW)
+    }
+
+    /// `helm …` in its namespace.
+    ///
+    /// # Errors
+    /// Helm can't be started or hangs.
+    pub fn helm(&self, arguments: &[&str]) -> Result<Outcome> {
+        run(self.plane.helm(&self.helm).args(arguments), SLOW)
+    }
+
+    /// Writes its kubeconfig and waits until its API answers.
+    ///
+    /// # Errors
+    /// Not within three minutes; holds the last state.
+    pub fn wait_for_api(&self) -> Result<()> {
+        eventually(&format!("the API of {}", self.name()), SLOW, || {
+            run(&mut self.plane.write_kubeconfig(), QUICK)?.ok()?;
+            self.kubectl(&["get", "--raw", "/readyz", "--request-timeout=5s"])
+                .map(drop)
+        })
+    }
+
+    /// Starts a node container by the command that `sextant token create` prints.
+    ///
+    /// # Errors
+    /// No token, or Docker refuses.
+    pub fn start_node(&self, node: &str) -> Result<()> {
+        let made = run(&mut self.plane.create_token(node), QUICK)?.ok()?;
+        let made: Value = serde_json::from_str(&made).context("reading the token's JSON")?;
+        let start: Vec<String> = serde_json::from_value(made["run"].clone())?;
+        run(&mut self.plane.node(&start), SLOW)?.ok().map(drop)
+    }
+
+    /// Waits until a node is Ready and its CoreDNS answers.
+    ///
+    /// # Errors
+    /// Not within three minutes.
+    pub fn wait_for_node(&self, node: &str) -> Result<()> {
+        eventually(&format!("node {node}"), SLOW, || {
+            self.kubectl(&[
+                "wait",
+                "--for=condition=Ready",
+                "--timeout=5s",
+                "node",
+                node,
+            ])
+        })?;
+        eventually("CoreDNS", SLOW, || {
+            let dns = self.get(&["deployment", "coredns", "-n", "kube-system"])?;
+            let ready = dns["status"]["readyReplicas"].as_u64();
+            ensure!(ready.is_some_and(|ready| ready > 0), "{}", dns["status"]);
+            Ok(())
+        })
+    }
+
+    /// `sextant` as its administrator.
+    ///
+    /// # Errors
+    /// It can't be started or hangs.
+    pub fn sextant(&self, arguments: &[&str]) -> Result<Outcome> {
+        run(self.plane.sextant().args(arguments), QUICK)
+    }
+
+    /// `sextant` as its administrator, shown to another supervisor.
+    ///
+    /// # Errors
+    /// It can't be started or hangs.
+    pub fn sextant_at(&self, other: &Self, arguments: &[&str]) -> Result<Outcome> {
+        let address = other.plane.host.node_address("node-1")?;
+        let server = format!("{address}:{}", other.plane.join_port);
+        run(
+            self.plane
+                .sextant()
+                .args(["--server", &server])
+                .args(arguments),
+            QUICK,
+        )
+    }
+
+    /// `sextant hosted purge`
+    ///
+    /// # Errors
+    /// It can't be started or hangs.
+    pub fn purge(&self, arguments: &[&str]) -> Result<Outcome> {
+        let place = self.plane.place();
+        let mut all = vec!["hosted", "purge", &place];
+        all.extend(arguments);
+        self.sextant(&all)
+    }
+
+    /// Removes its nodes with their volumes, and its files.
+    ///
+    /// # Errors
+    /// Docker refuses.
+    pub fn remove(&self) -> Result<()> {
+        self.plane.remove_nodes(true)?;
+        let _ = std::fs::remove_dir_all(self.plane.state());
+        for file in [self.plane.kubeconfig(), self.plane.values_file()] {
+            let _ = std::fs::remove_file(file);
+        }
+        Ok(())
+    }
+}
+
+impl Api for Tenant {
+    fn kubectl_command(&self) -> Command {
+        self.plane.kubectl()
+    }
+}
+
+impl Cluster {
+    /// Gives its nodes the images that planes run.
+    ///
+    /// # Errors
+    /// An image is missing, or a node refuses.
+    pub fn load_plane_images(&self) -> Result<()> {
+        let version = env!("CARGO_PKG_VERSION");
+        let images = sextant_project::IMAGES.map(|image| format!("sextant/{image}:{version}"));
+        for image in &images {
+            docker(&["image", "inspect", image])?;
+        }
+        for node in ["node-1", "node-2"] {
+            self.project.load(node, &images)?;
+        }
+        Ok(())
+    }
+}
