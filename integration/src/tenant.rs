@@ -88,10 +88,30 @@ impl Tenant {
     /// # Errors
     /// No token, or Docker refuses.
     pub fn start_node(&self, node: &str) -> Result<()> {
+        self.start(node, |word| word)
+    }
+
+    fn start(&self, node: &str, change: impl Fn(String) -> String) -> Result<()> {
         let made = run(&mut self.plane.create_token(node), QUICK)?.ok()?;
         let made: Value = serde_json::from_str(&made).context("reading the token's JSON")?;
         let start: Vec<String> = serde_json::from_value(made["run"].clone())?;
+        let start: Vec<String> = start.into_iter().map(change).collect();
         run(&mut self.plane.node(&start), SLOW)?.ok().map(drop)
+    }
+
+    /// The same with a token of this plane, at the supervisors of another.
+    ///
+    /// # Errors
+    /// No token, or Docker refuses.
+    pub fn start_node_at(&self, other: &Self, node: &str) -> Result<()> {
+        let (own, others) = (self.plane.join_port, other.plane.join_port);
+        self.start(node, |word| {
+            if word.starts_with("SEXTANT_SUPERVISORS=") {
+                word.replace(&own.to_string(), &others.to_string())
+            } else {
+                word
+            }
+        })
     }
 
     /// Waits until a node is Ready and its CoreDNS answers.

@@ -17,7 +17,7 @@ pub struct Options {
 
 /// Runs the suite; the runners' own closing lines say what passed.
 pub fn task(options: &Options) -> Result<()> {
-    let mut stages = Stages::new(if options.quick { 11 } else { 14 });
+    let mut stages = Stages::new(if options.quick { 11 } else { 15 });
     let engine = stages.run("check prerequisites", prerequisites::ensure_for_tests)?;
     let outcome = suite(&mut stages, options);
     eprintln!("\n{}", stages.summary());
@@ -97,6 +97,12 @@ fn suite(stages: &mut Stages, options: &Options) -> Result<()> {
         run_tests(
             &["--package", "sextant-integration", "--test", "cluster"],
             &[],
+        )
+    })?;
+    stages.run("hosted control plane tests", || {
+        run_tests(
+            &["--package", "sextant-integration", "--test", "hosted"],
+            &programs,
         )
     })
 }

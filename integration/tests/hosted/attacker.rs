@@ -1,0 +1,227 @@
+//! What a tenant with every right in its own cluster can do to its neighbour: nothing.
+
+use crate::tenants::IMAGE;
+use crate::world::{SOON, World, node, text};
+use anyhow::{Context, Result, ensure};
+use sextant_integration::{Api, docker, eventually, run};
+use std::time::Duration;
+
+/// A's administrator, at B's supervisor and at B's kube-apiserver.
+pub fn identities(world: &World) -> Result<()> {
+    let (a, b) = (&world.a, &world.b);
+    a.sextant(&["token", "list"])?
+        .ok()
+        .context("A's administrator at A")?;
+    let refused = a.sextant_at(b, &["token", "list"])?;
+    ensure!(
+        refused.code != 0,
+        "B's supervisor answers A's administrator: {}",
+        refused.stdout
+    );
+
+    let folder = tempfile::tempdir()?;
+    let copy = folder.path().join("kubeconfig");
+    a.kubectl(&["get", "--raw", "/readyz"])
+        .context("A's administrator at A")?;
+    let config = a.kubectl(&["config", "view", "--raw", "--flatten"])?;
+    std::fs::write(&copy, config)?;
+    let name = a.kubectl(&["config", "view", "-o", "jsonpath={.clusters[0].name}"])?;
+    let copied = |arguments: &[&str]| {
+        run(
+            a.kubectl_command()
+                .arg("--kubeconfig")
+                .arg(&copy)
+                .args(arguments),
+            Duration::from_secs(30),
+        )
+    };
+    let server = format!("--server=https://{}", b.api_address()?);
+    copied(&[
+        "config",
+        "set-cluster",
+        &name,
+        &server,
+        "--insecure-skip-tls-verify=true",
+    ])?
+    .ok()?;
+    let refused = copied(&["get", "namespaces"])?;
+    ensure!(
+        refused.code != 0 && refused.stderr.contains("Unauthorized"),
+        "B's kube-apiserver on A's certificate: {refused:?}"
+    );
+    Ok(())
+}
+
+/// A node that has a token of A's and asks B's supervisors.
+pub fn tokens(world: &World) -> Result<()> {
+    let name = format!("{}-thief", world.a.name());
+    world.a.start_node_at(&world.b, &name)?;
+    eventually("the thief is refused", SOON, || {
+        let said = docker(&["logs", &name])?;
+        ensure!(said.contains("waiting"), "{said}");
+        let nodes = [
+            world.a.kubectl(&["get", "nodes", "-o", "name"])?,
+            world.b.kubectl(&["get", "nodes", "-o", "name"])?,
+        ];
+        ensure!(
+            nodes.iter().all(|nodes| !nodes.contains("thief")),
+            "{nodes:?}"
+        );
+        let status = world.b.sextant(&["node", "list"])?.ok()?;
+        ensure!(!status.contains("thief"), "{status}");
+        // It was there and was turned away, rather than not there yet.
+        ensure!(
+            said.contains("join") && (said.contains("CA") || said.contains("refused")),
+            "{said}"
+        );
+        Ok(())
+    })?;
+    docker(&["rm", "--force", "--volumes", &name]).map(drop)
+}
+
+/// Accounts of A's pods, in the hosting cluster.
+pub fn accounts(world: &World) -> Result<()> {
+    let (a, b) = (world.a.name(), world.b.name());
+    let may = |part: &str, verb: &str, what: &str, namespace: &str| -> Result<bool> {
+        let account = format!("system:serviceaccount:{a}:{a}-{part}");
+        let asked = [
+            "auth", "can-i", verb, what, "-n", namespace, "--as", &account,
+        ];
+        Ok(world.host.kubectl_outcome(&asked)?.stdout.trim() == "yes")
+    };
+    for part in crate::world::PARTS {
+        for namespace in [a, b, "kube-system"] {
+            for (verb, what) in [
+                ("list", "secrets"),
+                ("list", "pods"),
+                ("create", "pods"),
+                ("create", "serviceaccounts/token"),
+            ] {
+                ensure!(
+                    !may(part, verb, what, namespace)?,
+                    "{part} may {verb} {what} in {namespace}"
+                );
+            }
+        }
+        for object in [
+            "secrets/{}-keyring",
+            "secrets/{}-seal",
+            "secrets/{}-state",
+            "configmaps/{}-trust",
+        ] {
+            let object = object.replace("{}", b);
+            ensure!(!may(part, "get", &object, b)?, "{part} may read {object}");
+        }
+        let keyring = format!("secrets/{a}-keyring");
+        ensure!(
+            may(part, "get", &keyring, a)? == (part == "cert-authority"),
+            "{part} and {keyring}"
+        );
+    }
+    Ok(())
+}
+
+/// From a node of A's, as root in its network, with a route to B's pods.
+pub fn network(world: &World) -> Result<()> {
+    world.a.apply(&format!(
+        r#"
+apiVersion: v1
+kind: Namespace
+metadata: {{name: attack, labels: {{pod-security.kubernetes.io/enforce: privileged}}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: root, namespace: attack}}
+spec:
+  hostNetwork: true
+  terminationGracePeriodSeconds: 1
+  containers:
+    - name: main
+      image: "{IMAGE}"
+      command: [sleep, "86400"]
+      securityContext: {{privileged: true, runAsUser: 0}}
+"#
+    ))?;
+    world.a.kubectl(&[
+        "wait",
+        "pod/root",
+        "-n",
+        "attack",
+        "--for=condition=Ready",
+        "--timeout=120s",
+    ])?;
+    let root = |command: &str| {
+        world
+            .a
+            .kubectl_outcome(&["exec", "-n", "attack", "root", "--", "sh", "-c", command])
+    };
+    let mut tried = 0;
+    for part in crate::world::PARTS {
+        for pod in world.pods(&world.b, part)? {
+            let (ip, on) = (text(&pod, "/status/podIP")?, text(&pod, "/spec/nodeName")?);
+            let gateway = world.host.project.node_address(on)?;
+            root(&format!("ip route replace {ip}/32 via {gateway}"))?.ok()?;
+            for port in [2379, 2380, 6443, 7443, 9090, 9443] {
+                let public = matches!(
+                    (part, port),
+                    ("kube-apiserver", 6443) | ("supervisor", 9443)
+                );
+                let code = root(&format!("nc -z -w 2 {ip} {port}"))?.code;
+                ensure!(
+                    (code == 0) == public,
+                    "{part} {ip}:{port} from a node of the neighbour: nc ended with {code}"
+                );
+                tried += 1;
+            }
+            root(&format!("ip route del {ip}/32"))?.ok()?;
+        }
+    }
+    ensure!(tried >= 42, "{tried} ports tried");
+    world
+        .a
+        .kubectl(&["delete", "namespace", "attack", "--wait=false"])
+        .map(drop)
+}
+
+/// A Service of A's that leads to a port of B's, asked through A's kube-apiserver.
+pub fn through_the_api_server(world: &World) -> Result<()> {
+    let (a, b) = (&world.a, &world.b);
+    let pods = world.pods(b, "datastore-proxy")?;
+    let target = text(
+        pods.first().context("B has no datastore-proxy")?,
+        "/status/podIP",
+    )?;
+    a.apply(&format!(
+        r#"
+apiVersion: v1
+kind: Service
+metadata: {{name: trap}}
+spec: {{ports: [{{name: http, port: 9090}}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: trap, labels: {{kubernetes.io/service-name: trap}}}}
+addressType: IPv4
+endpoints: [{{addresses: ["{target}"], conditions: {{ready: true}}}}]
+ports: [{{name: http, port: 9090, protocol: TCP}}]
+"#
+    ))?;
+    let asked = a.kubectl_outcome(&[
+        "get",
+        "--raw",
+        "/api/v1/namespaces/default/services/trap:http/proxy/readyz",
+        "--request-timeout=20s",
+    ])?;
+    ensure!(
+        asked.code != 0 && !asked.stdout.contains("ok"),
+        "answered: {asked:?}"
+    );
+    let webhook = format!("https://{target}:2379/health");
+    ensure!(!asked.stderr.contains(&webhook), "{asked:?}");
+    a.kubectl(&["delete", "service/trap", "endpointslice/trap"])?;
+    ensure!(
+        a.kubectl(&["get", "node", &node(a)]).is_ok(),
+        "A has lost its node"
+    );
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! Parts that die, a hosting node that is emptied, a hosting cluster that no longer reviews tokens.
+
+use crate::tenants::fetch;
+use crate::world::{PARTS, SOON, World, text};
+use anyhow::{Result, ensure};
+use sextant_integration::{Api, eventually};
+
+/// Pods of A, one part after the other, without a word of warning; B's don't notice.
+pub fn kill_each(world: &World) -> Result<()> {
+    let (a, b) = (&world.a, &world.b);
+    let uids = || -> Result<Vec<String>> {
+        let mut uids = Vec::new();
+        for part in PARTS {
+            for pod in world.pods(b, part)? {
+                uids.push(format!(
+                    "{} {}",
+                    text(&pod, "/metadata/uid")?,
+                    pod["status"]["containerStatuses"][0]["restartCount"]
+                ));
+            }
+        }
+        Ok(uids)
+    };
+    let before = uids()?;
+    for (round, part) in PARTS.iter().enumerate() {
+        a.kubectl(&[
+            "create",
+            "configmap",
+            &format!("kept-{round}"),
+            "--from-literal=part=before",
+        ])?;
+        for pod in world.pods(a, part)? {
+            let name = text(&pod, "/metadata/name")?;
+            world.host.kubectl(&[
+                "delete",
+                "pod",
+                name,
+                "-n",
+                a.name(),
+                "--grace-period=0",
+                "--force",
+            ])?;
+        }
+        world.wait_whole(a)?;
+        let kept = a.get(&["configmap", &format!("kept-{round}")])?;
+        ensure!(
+            kept["data"]["part"] == "before",
+            "after {part} was killed: {kept}"
+        );
+        eventually("exec works", SOON, || fetch(a))
+            .map_err(|e| e.context(format!("after {part} was killed")))?;
+    }
+    ensure!(
+        uids()? == before,
+        "B's pods: {before:?}, then {:?}",
+        uids()?
+    );
+    Ok(())
+}
+
+/// New parts can't enrol and say why; what runs goes on.
+pub fn without_token_review(world: &World) -> Result<()> {
+    let a = &world.a;
+    let binding = format!("{0}.{0}.token-reviewer", a.name());
+    let mut kept = world.host.get(&["clusterrolebinding", &binding])?;
+    kept["metadata"] = serde_json::json!({
+        "name": binding, "labels": kept["metadata"]["labels"], "annotations": kept["metadata"]["annotations"]
+    });
+    world
+        .host
+        .kubectl(&["delete", "clusterrolebinding", &binding])?;
+    for pod in world.pods(a, "token-service")? {
+        world.host.kubectl(&[
+            "delete",
+            "pod",
+            text(&pod, "/metadata/name")?,
+            "-n",
+            a.name(),
+            "--wait=false",
+        ])?;
+    }
+    let deployment = format!("deployment/{}-token-service", a.name());
+    eventually("the new token-service says why it waits", SOON, || {
+        let said = world.host.kubectl(&["logs", &deployment, "-n", a.name()])?;
+        ensure!(
+            said.contains("enrolling as service/token-service") && said.contains("TokenReview"),
+            "{said}"
+        );
+        Ok(())
+    })?;
+    a.kubectl(&["create", "configmap", "without-review"])?;
+    world.host.apply(&kept.to_string())?;
+    world.wait_whole(a)
+}
+
+/// A hosting node with parts of both planes on it.
+pub fn drain(world: &World) -> Result<()> {
+    let drain = [
+        "drain",
+        "node-2",
+        "--ignore-daemonsets",
+        "--delete-emptydir-data",
+        "--force",
+        "--timeout=170s",
+    ];
+    let drained = world.host.kubectl(&drain);
+    let left = world
+        .host
+        .get(&["pods", "-A", "--field-selector=spec.nodeName=node-2"]);
+    world.host.kubectl(&["uncordon", "node-2"])?;
+    drained?;
+    for pod in left?["items"].as_array().into_iter().flatten() {
+        ensure!(
+            pod["metadata"]["ownerReferences"][0]["kind"] == "DaemonSet",
+            "left on node-2: {}",
+            pod["metadata"]["name"]
+        );
+    }
+    for tenant in [&world.a, &world.b] {
+        world.wait_whole(tenant)?;
+        eventually("exec works", SOON, || fetch(tenant))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! Two control planes that Helm installs into a cluster of the compose file, with a node each, and what must hold for
+//! them. The cases run one after the other, in the order of this list; the last ones remove the planes.
+
+mod attacker;
+mod failure;
+mod removal;
+mod tenants;
+mod upgrade;
+mod world;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::process::ExitCode;
+use std::sync::Arc;
+use world::World;
+
+type Case = (&'static str, fn(&World) -> anyhow::Result<()>);
+
+const CASES: &[Case] = &[
+    ("tenants::helm_test_passes", tenants::helm_test),
+    ("tenants::work_as_clusters_do", tenants::workloads),
+    (
+        "attacker::identities_are_a_planes_own",
+        attacker::identities,
+    ),
+    ("attacker::tokens_are_a_planes_own", attacker::tokens),
+    ("attacker::accounts_see_nothing_else", attacker::accounts),
+    (
+        "attacker::a_tenants_node_reaches_public_ports_alone",
+        attacker::network,
+    ),
+    (
+        "attacker::the_api_server_is_no_way_round",
+        attacker::through_the_api_server,
+    ),
+    ("failure::every_pod_killed_in_turn", failure::kill_each),
+    (
+        "failure::without_token_review",
+        failure::without_token_review,
+    ),
+    ("failure::a_hosting_node_is_drained", failure::drain),
+    ("upgrade::wrong_values_are_refused", upgrade::wrong_values),
+    (
+        "upgrade::what_a_cluster_is_built_on_stays",
+        upgrade::refused,
+    ),
+    ("upgrade::scaled_up", upgrade::scale_up),
+    (
+        "upgrade::rolled_and_rolled_back_without_a_failed_request",
+        upgrade::rolled,
+    ),
+    ("upgrade::scaled_down", upgrade::scale_down),
+    ("removal::leaves_nothing_but_data", removal::keeps_data),
+    ("removal::comes_back_from_its_data", removal::comes_back),
+    ("removal::leaves_nothing", removal::nothing),
+];
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    if arguments.list {
+        return libtest_mimic::run(&arguments, trials(None)).exit_code();
+    }
+    match World::start() {
+        Ok(world) => {
+            let world = Arc::new(world);
+            let mut arguments = arguments;
+            arguments.test_threads = Some(1);
+            let conclusion = libtest_mimic::run(&arguments, trials(Some(&world)));
+            if let Err(error) = world.finish(conclusion.num_failed > 0) {
+                eprintln!("removing the clusters: {error:#}");
+            }
+            conclusion.exit_code()
+        }
+        Err(error) => {
+            eprintln!("the clusters didn't start: {error:#}");
+            let _ = World::existing().and_then(|world| {
+                eprintln!("{}", world.diagnosis());
+                world.finish(true)
+            });
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn trials(world: Option<&Arc<World>>) -> Vec<Trial> {
+    let trial = |(name, case): &Case| {
+        let (world, case) = (world.cloned(), *case);
+        Trial::test(*name, move || match world {
+            Some(world) => case(&world)
+                .map_err(|error| Failed::from(format!("{error:#}\n{}", world.diagnosis()))),
+            None => Ok(()),
+        })
+    };
+    CASES.iter().map(trial).collect()
+}
