@@ -87,6 +87,7 @@ cluster.api.public_url: https://{{ $endpoint }}
 cluster.api.servers: {{ .Values.public.apiserver.nodeEndpoints | default (list $endpoint) | toJson }}
 cluster.network_policy: {{ .Values.cluster.networkPolicy }}
 cluster.addons.local_path: {{ .Values.cluster.addons.localPath }}
+cluster.addons.metrics_server: {{ .Values.cluster.addons.metricsServer }}
 cluster.networks.cluster_domain: {{ .Values.cluster.domain }}
 cluster.networks.cluster_cidr: {{ .Values.cluster.podCidr }}
 cluster.networks.service_cidr: {{ .Values.cluster.serviceCidr }}

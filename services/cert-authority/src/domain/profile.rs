@@ -30,6 +30,8 @@ pub enum Profile {
     KubeletServing,
     /// A part of ours among the others.
     Mesh,
+    /// metrics-server, as the aggregation layer knows it.
+    MetricsServerServing,
     /// A runner that probes its component.
     ProbeClient,
     /// The aggregation layer's proxy client.
@@ -44,7 +46,7 @@ pub enum Profile {
 
 impl Profile {
     /// All rows.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::AdminClient,
         Self::ApiserverKubeletClient,
         Self::ApiserverServing,
@@ -56,6 +58,7 @@ impl Profile {
         Self::KubeletClient,
         Self::KubeletServing,
         Self::Mesh,
+        Self::MetricsServerServing,
         Self::ProbeClient,
         Self::RequestHeaderClient,
         Self::SchedulerClient,
@@ -77,6 +80,7 @@ impl Profile {
             Self::KubeletClient => Wire::KubeletClient,
             Self::KubeletServing => Wire::KubeletServing,
             Self::Mesh => Wire::Mesh,
+            Self::MetricsServerServing => Wire::MetricsServerServing,
             Self::ProbeClient => Wire::ProbeClient,
             Self::RequestHeaderClient => Wire::RequestHeaderClient,
             Self::SchedulerClient => Wire::SchedulerClient,

@@ -137,6 +137,11 @@ fn row(policy: &Policy, trust_domain: &TrustDomain, request: &Request) -> Result
             }
         }
         Profile::Mesh => mesh(trust_domain, &mesh_holder(policy, request)?),
+        Profile::MetricsServerServing => {
+            own(request, &[Supervisor])?;
+            let sans = vec![dns("metrics-server.kube-system.svc")];
+            server(Authority::ClusterServer, "metrics-server", sans)
+        }
         Profile::ProbeClient => {
             let service = own(
                 request,
@@ -189,6 +194,7 @@ fn life(policy: &Policy, request: &Request) -> Result<i64, Denied> {
         | Profile::KubeProxyClient
         | Profile::KubeletClient
         | Profile::KubeletServing
+        | Profile::MetricsServerServing
         | Profile::ProbeClient
         | Profile::RequestHeaderClient
         | Profile::SchedulerClient => (lives.default_seconds, FILES_FLOOR),

@@ -65,6 +65,7 @@ pub const TABLE: &[Cell] = &[
     cell("PROFILE_KUBELET_CLIENT", "service/supervisor", For::Node, "cluster-client", "system:nodes", "system:node:{n}", "", "client", FILES),
     cell("PROFILE_KUBELET_SERVING", "service/supervisor", For::Node, "cluster-server", "system:nodes", "system:node:{n}", "DNS:{n} {a}", "server", FILES),
     cell("PROFILE_KUBE_PROXY_CLIENT", "service/supervisor", For::Node, "cluster-client", "sextant:kube-proxies", "sextant:kube-proxy:{n}", "", "client", FILES),
+    cell("PROFILE_METRICS_SERVER_SERVING", "service/supervisor", For::Own, "cluster-server", "", "metrics-server", "DNS:metrics-server.kube-system.svc", "server", FILES),
     cell("PROFILE_ADMIN_CLIENT", "service/supervisor", For::Own, "cluster-client", "sextant:admins", "sextant:admin", "", "client", MEMORY),
 ];
 

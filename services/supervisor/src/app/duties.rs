@@ -4,7 +4,7 @@ use super::Parts;
 use super::shared::Shared;
 use crate::domain::fleet::KubeNodes;
 use crate::kube::{
-    bootstrap, keep_addons, keep_endpoints, register_pod_networks, rotating, watch_nodes,
+    Addons, bootstrap, keep_endpoints, register_pod_networks, rotating, watch_nodes,
 };
 use crate::leader;
 use crate::store::Datastore;
@@ -98,8 +98,15 @@ impl Led {
         else {
             return;
         };
+        let addons = Addons {
+            client: client.clone(),
+            cluster,
+            issuer: &self.shared.issuer,
+            trust: self.mesh.trust(),
+            store,
+        };
         futures::join!(
-            keep_addons(client.clone(), cluster, store.clone()).boxed(),
+            addons.keep().boxed(),
             keep_endpoints(client, cluster).boxed(),
             register_pod_networks(self.shared.fleet.clone(), store.clone()).boxed(),
         );

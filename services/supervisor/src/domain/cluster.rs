@@ -132,6 +132,8 @@ impl Default for Api {
 pub struct Addons {
     /// Whether local-path-provisioner gives volumes in a folder of their node, by the default StorageClass `local-path`.
     pub local_path: bool,
+    /// Whether metrics-server tells what nodes and pods use: for `kubectl top` and autoscalers.
+    pub metrics_server: bool,
 }
 
 /// A level of the Pod Security Standards.
@@ -223,6 +225,8 @@ pub struct Images {
     pub netpol_controller: String,
     /// What makes volumes in a folder of their node.
     pub local_path_provisioner: String,
+    /// What tells how much nodes and pods use.
+    pub metrics_server: String,
     /// A shell: what makes and removes the folders of volumes.
     pub toolbox: String,
 }
@@ -235,6 +239,7 @@ impl Default for Images {
             netpol_controller: concat!("sextant/netpol-controller:", env!("CARGO_PKG_VERSION"))
                 .into(),
             local_path_provisioner: "sextant/local-path-provisioner:v0.0.30".into(),
+            metrics_server: "sextant/metrics-server:v0.9.0".into(),
             toolbox: concat!("sextant/toolbox:", env!("CARGO_PKG_VERSION")).into(),
         }
     }

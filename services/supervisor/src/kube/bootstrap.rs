@@ -37,8 +37,9 @@ async fn attempt(
     }
     match credentials(issuer).await {
         Ok(credentials) => {
-            let client = client::connect(cluster, &credentials, &mesh.trust().borrow())?;
-            for object in manifests(cluster, Phase::Rights)? {
+            let trust = mesh.trust().borrow().clone();
+            let client = client::connect(cluster, &credentials, &trust)?;
+            for object in manifests(cluster, &trust, Phase::Rights)? {
                 apply(&client, &object).await?;
             }
             complete(mesh).await?;

@@ -2,9 +2,12 @@
 
 use crate::domain::cluster::ClusterConfig;
 use crate::error::Error;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use ipnet::IpNet;
 use kube::api::DynamicObject;
 use serde::Deserialize;
+use sextant_identity::TrustBundle;
 
 /// Folder of the volumes that a node holds, in the volume with its identity: both last as long as the node.
 const VOLUMES: &str = "/var/lib/sextant/volumes";
@@ -16,6 +19,8 @@ pub enum Phase {
     Rights,
     /// Afterwards.
     Rest,
+    /// Once metrics-server answers: an API without a server makes every client's discovery complain.
+    Served,
 }
 
 struct Template {
@@ -25,7 +30,7 @@ struct Template {
     wanted: fn(&ClusterConfig) -> bool,
 }
 
-const TEMPLATES: [Template; 4] = [
+const TEMPLATES: [Template; 6] = [
     Template {
         name: "rbac.yaml",
         text: include_str!("../../addons/rbac.yaml"),
@@ -50,13 +55,29 @@ const TEMPLATES: [Template; 4] = [
         phase: Phase::Rest,
         wanted: |cluster| cluster.addons.local_path,
     },
+    Template {
+        name: "metrics-server.yaml",
+        text: include_str!("../../addons/metrics-server.yaml"),
+        phase: Phase::Rest,
+        wanted: |cluster| cluster.addons.metrics_server,
+    },
+    Template {
+        name: "metrics-api.yaml",
+        text: include_str!("../../addons/metrics-api.yaml"),
+        phase: Phase::Served,
+        wanted: |cluster| cluster.addons.metrics_server,
+    },
 ];
 
 /// The wanted objects of a phase.
 ///
 /// # Errors
 /// [`Error::Addon`] when a value makes a template unreadable.
-pub fn manifests(cluster: &ClusterConfig, phase: Phase) -> Result<Vec<DynamicObject>, Error> {
+pub fn manifests(
+    cluster: &ClusterConfig,
+    trust: &TrustBundle,
+    phase: Phase,
+) -> Result<Vec<DynamicObject>, Error> {
     let mut objects = Vec::new();
     for template in TEMPLATES
         .iter()
@@ -66,7 +87,7 @@ pub fn manifests(cluster: &ClusterConfig, phase: Phase) -> Result<Vec<DynamicObj
             name: template.name,
             message,
         };
-        let text = fill(template.text, cluster);
+        let text = fill(template.text, cluster, trust);
         for document in serde_norway::Deserializer::from_str(&text) {
             let object = DynamicObject::deserialize(document).map_err(|e| bad(e.to_string()))?;
             if super::objects::ObjectId::of(&object).is_none() {
@@ -78,7 +99,7 @@ pub fn manifests(cluster: &ClusterConfig, phase: Phase) -> Result<Vec<DynamicObj
     Ok(objects)
 }
 
-fn fill(text: &str, cluster: &ClusterConfig) -> String {
+fn fill(text: &str, cluster: &ClusterConfig, trust: &TrustBundle) -> String {
     let (api, images) = (&cluster.api, &cluster.images);
     [
         ("{{API_ADDRESS}}", api.node_address.to_string()),
@@ -89,11 +110,16 @@ fn fill(text: &str, cluster: &ClusterConfig) -> String {
             "{{CLUSTER_DOMAIN}}",
             cluster.networks.cluster_domain.clone(),
         ),
+        (
+            "{{CLUSTER_SERVER_CA}}",
+            STANDARD.encode(trust.cluster_server_pem()),
+        ),
         ("{{IMAGE_COREDNS}}", images.coredns.clone()),
         (
             "{{IMAGE_LOCAL_PATH_PROVISIONER}}",
             images.local_path_provisioner.clone(),
         ),
+        ("{{IMAGE_METRICS_SERVER}}", images.metrics_server.clone()),
         (
             "{{IMAGE_NETPOL_CONTROLLER}}",
             images.netpol_controller.clone(),
@@ -111,9 +137,10 @@ fn fill(text: &str, cluster: &ClusterConfig) -> String {
 mod tests {
     use super::super::objects::ObjectId;
     use super::*;
+    use sextant_testkit::Root;
 
     fn ids(cluster: &ClusterConfig, phase: Phase) -> Vec<String> {
-        manifests(cluster, phase)
+        manifests(cluster, &Root::new().bundle(), phase)
             .unwrap()
             .iter()
             .map(|object| ObjectId::of(object).unwrap().to_string())
@@ -124,14 +151,16 @@ mod tests {
     fn everything() -> ClusterConfig {
         let mut cluster = ClusterConfig::default();
         cluster.addons.local_path = true;
+        cluster.addons.metrics_server = true;
         cluster
     }
 
     #[test]
     fn every_template_is_filled_and_labelled() {
         let cluster = everything();
-        for phase in [Phase::Rights, Phase::Rest] {
-            for object in manifests(&cluster, phase).unwrap() {
+        let trust = Root::new().bundle();
+        for phase in [Phase::Rights, Phase::Rest, Phase::Served] {
+            for object in manifests(&cluster, &trust, phase).unwrap() {
                 let text = serde_json::to_string(&object).unwrap();
                 assert!(!text.contains("{{"), "{text}");
                 let labels = object.metadata.labels.unwrap_or_default();
@@ -152,8 +181,10 @@ mod tests {
 
     #[test]
     fn nothing_more_than_asked_for() {
-        let ids = ids(&ClusterConfig::default(), Phase::Rest).join("\n");
-        assert!(!ids.contains("local-path"), "{ids}");
+        let text = ids(&ClusterConfig::default(), Phase::Rest).join("\n");
+        assert!(!text.contains("local-path"), "{text}");
+        assert!(!text.contains("metrics"), "{text}");
+        assert!(ids(&ClusterConfig::default(), Phase::Served).is_empty());
     }
 
     #[test]
@@ -172,11 +203,39 @@ mod tests {
         assert!(without.iter().all(|id| with.contains(id)));
     }
 
+    #[test]
+    fn metrics_come_and_go_with_their_setting() {
+        let mut cluster = everything();
+        let deployment = "Deployment kube-system/metrics-server".to_owned();
+        let api = "APIService v1beta1.metrics.k8s.io".to_owned();
+        assert!(ids(&cluster, Phase::Rest).contains(&deployment));
+        assert_eq!(ids(&cluster, Phase::Served), [api]);
+        cluster.addons.metrics_server = false;
+        let rest = ids(&cluster, Phase::Rest);
+        assert!(!rest.iter().any(|id| id.contains("metrics")), "{rest:?}");
+        assert!(ids(&cluster, Phase::Served).is_empty());
+    }
+
+    #[test]
+    fn who_answers_for_metrics_is_verified() {
+        let trust = Root::new().bundle();
+        let objects = manifests(&everything(), &trust, Phase::Served).unwrap();
+        let spec = &objects[0].data["spec"];
+        let bundle = spec["caBundle"].as_str().unwrap();
+        let pem = STANDARD.decode(bundle).unwrap();
+        assert_eq!(pem, trust.cluster_server_pem().into_bytes());
+        assert!(spec.get("insecureSkipTLSVerify").is_none());
+        let objects = manifests(&everything(), &trust, Phase::Rest).unwrap();
+        let text = serde_json::to_string(&objects).unwrap();
+        assert!(text.contains("--kubelet-certificate-authority="));
+        assert!(!text.contains("insecure-tls"));
+    }
+
     /// What the policies let in is what the configuration makes: one folder, one image, one account.
     #[test]
     fn helper_pods_are_those_that_are_let_in() {
         let cluster = everything();
-        let objects = manifests(&cluster, Phase::Rest).unwrap();
+        let objects = manifests(&cluster, &Root::new().bundle(), Phase::Rest).unwrap();
         let text = |kind: &str, name: &str| {
             let named = |o: &&DynamicObject| {
                 let id = ObjectId::of(o).unwrap();

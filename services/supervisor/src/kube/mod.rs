@@ -7,8 +7,9 @@ mod endpoints;
 mod manifests;
 mod nodes;
 mod objects;
+mod serving;
 
-pub use addons::run as keep_addons;
+pub use addons::Addons;
 pub use bootstrap::run as bootstrap;
 pub use client::rotating;
 pub use endpoints::run as keep_endpoints;
