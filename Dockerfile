@@ -123,6 +123,24 @@ COPY toolbox/files/ /
 ENV PATH=/bin
 CMD ["/bin/sh"]
 
+# The two that observe: see compose/observability.yaml, which brings their configuration.
+FROM service AS collector
+LABEL org.opencontainers.image.title="collector" \
+      org.opencontainers.image.description="OpenTelemetry Collector with OTLP in and files out"
+COPY --chown=65532:65532 collector/skeleton/ /
+COPY collector/files/ /
+EXPOSE 4317 8888
+ENTRYPOINT ["/usr/local/bin/collector"]
+CMD ["--config", "/etc/collector/collector.yaml"]
+
+FROM service AS prometheus
+LABEL org.opencontainers.image.title="prometheus" \
+      org.opencontainers.image.description="Debian's Prometheus and promtool"
+COPY --chown=65532:65532 prometheus/skeleton/ /
+COPY prometheus/files/ /
+EXPOSE 9090
+ENTRYPOINT ["/usr/bin/prometheus"]
+
 FROM scratch AS node
 ARG VERSION
 ARG REVISION

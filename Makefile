@@ -1,8 +1,8 @@
 # Every target is one line of xtask; `cargo xtask help` tells more.
 .PHONY: up down clean-cluster hosted images test bench-up bench-datastore docs help
 
-up: ## Build what is missing and start the dev cluster
-	@cargo xtask up
+up: ## Build what is missing and start the dev cluster; OBSERVABILITY=1 adds what observes it
+	@cargo xtask up $(if $(OBSERVABILITY),--observability)
 
 down: ## Stop the dev cluster and keep its data
 	@cargo xtask down

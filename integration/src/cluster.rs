@@ -37,6 +37,7 @@ impl Cluster {
                 name: project.to_owned(),
                 api_port,
                 join_port,
+                observed: None,
             },
         }
     }

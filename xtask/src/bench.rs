@@ -84,6 +84,8 @@ fn sextant(options: &Options) -> Result<(Map<String, Value>, Value)> {
         project: PROJECT.to_owned(),
         api_port: 26443,
         join_port: 29443,
+        observability: false,
+        prometheus_port: 29090,
     };
     cluster::clean(&options)?;
     let cluster = Cluster::new(&options);

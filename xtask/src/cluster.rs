@@ -8,7 +8,7 @@ use crate::stage::Stages;
 use crate::{images, paths, prerequisites, run, services, upstream};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use sextant_project::{Project, bin};
+use sextant_project::{Observed, Project, bin};
 use std::net::TcpListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -38,11 +38,17 @@ pub struct Options {
     /// Port of the supervisor on 127.0.0.1
     #[arg(long, default_value_t = JOIN_PORT)]
     pub join_port: u16,
+    /// Start what observes it, too: compose/observability.yaml
+    #[arg(long)]
+    pub observability: bool,
+    /// Port of Prometheus on 127.0.0.1
+    #[arg(long, default_value_t = Observed::default().prometheus_port)]
+    pub prometheus_port: u16,
 }
 
 /// Builds what is missing, starts the cluster, waits until it answers and says how to use it.
 pub fn up(options: &Options) -> Result<()> {
-    let mut stages = Stages::new(STAGES);
+    let mut stages = Stages::new(stages(options));
     let (cluster, nodes) = start(options, &mut stages)?;
     println!("\n{}\n\n{nodes}\n{}", images::versions(), stages.summary());
     println!("Images\n{}", images::sizes()?);
@@ -55,11 +61,19 @@ pub fn up(options: &Options) -> Result<()> {
     println!("  kubectl get pods --all-namespaces --output wide");
     println!("  {}", ask(options));
     println!("  {HELLO}");
+    if let Some(observed) = cluster.project.observed {
+        let port = observed.prometheus_port;
+        println!(
+            "\nPrometheus answers on http://127.0.0.1:{port}; docs/observability.md tells the rest."
+        );
+    }
     Ok(())
 }
 
 /// How many stages [`start`] has.
-pub const STAGES: usize = 7;
+pub fn stages(options: &Options) -> usize {
+    if options.observability { 9 } else { 7 }
+}
 
 /// Builds what is missing and starts the cluster; returns it with the table of its nodes.
 pub fn start(options: &Options, stages: &mut Stages) -> Result<(Cluster, String)> {
@@ -71,6 +85,9 @@ pub fn start(options: &Options, stages: &mut Stages) -> Result<(Cluster, String)
     let upstream = stages.run("build upstream components", upstream::build_all)?;
     let programs = stages.run("build Sextant", || services::build(&options.images.profile))?;
     stages.run("make images", || images::build(&upstream, &programs))?;
+    if options.observability {
+        images::observability(stages)?;
+    }
     stages.run("start containers", || cluster.start())?;
     stages.run("wait for the API", || cluster.wait_for_api())?;
     let nodes = stages.run("wait for nodes and DNS", || cluster.wait_for_nodes())?;
@@ -88,14 +105,14 @@ fn ask(options: &Options) -> String {
 
 /// Stops the containers; volumes stay.
 pub fn down(options: &Options) -> Result<()> {
-    let cluster = Cluster::new(options);
+    let cluster = Cluster::whole(options);
     cluster.project.remove_hosted_nodes(false)?;
     removal::remove(&cluster, &["--timeout", "30"])
 }
 
 /// Stops the containers and removes their volumes.
 pub fn clean(options: &Options) -> Result<()> {
-    let cluster = Cluster::new(options);
+    let cluster = Cluster::whole(options);
     cluster.project.remove_hosted_nodes(true)?;
     removal::remove(&cluster, &["--volumes", "--timeout", "5"])?;
     let _ = std::fs::remove_file(cluster.project.kubeconfig());
@@ -123,8 +140,19 @@ impl Cluster {
                 name: options.project.clone(),
                 api_port: options.api_port,
                 join_port: options.join_port,
+                observed: options.observability.then_some(Observed {
+                    prometheus_port: options.prometheus_port,
+                }),
             },
         }
+    }
+
+    /// The project with all that it may have been started with.
+    fn whole(options: &Options) -> Self {
+        Self::new(&Options {
+            observability: true,
+            ..options.clone()
+        })
     }
 
     fn compose(&self, name: &str, arguments: &[&str]) -> Result<()> {

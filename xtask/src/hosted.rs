@@ -1,6 +1,6 @@
 //! A control plane that the dev cluster hosts: installed by Helm, with a node container of its own.
 
-use crate::cluster::{self, Cluster, STAGES};
+use crate::cluster::{self, Cluster};
 use crate::stage::Stages;
 use crate::{images, run, upstream};
 use anyhow::{Context, Result, bail};
@@ -28,7 +28,7 @@ pub struct Options {
 
 /// Starts the dev cluster if need be, installs a plane into it, joins a node, and says how to use it.
 pub fn task(options: &Options) -> Result<()> {
-    let mut stages = Stages::new(STAGES + 5);
+    let mut stages = Stages::new(cluster::stages(&options.cluster) + 5);
     let (host, _) = cluster::start(&options.cluster, &mut stages)?;
     let helm = stages.run("build Helm", || upstream::build_helm()?.program("helm"))?;
     stages.run("load images into the nodes", || load(&host))?;

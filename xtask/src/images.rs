@@ -62,15 +62,34 @@ const IMAGES: &[&str] = &[
     "node",
 ];
 
+/// Images of compose/observability.yaml.
+const OBSERVABILITY: &[&str] = &["collector", "prometheus"];
+
 /// The whole task on its own: build everything, print sizes.
 pub fn task(options: &Options) -> Result<()> {
-    let mut stages = Stages::new(4);
+    let mut stages = Stages::new(6);
     stages.run("check prerequisites", crate::prerequisites::ensure)?;
     let upstream = stages.run("build upstream components", upstream::build_all)?;
     let programs = stages.run("build Sextant", || services::build(&options.profile))?;
     stages.run("make images", || build(&upstream, &programs))?;
-    print!("\n{}", sizes()?);
+    observability(&mut stages)?;
+    print!("\n{}{}", sizes()?, sizes_of(OBSERVABILITY)?);
     Ok(())
+}
+
+/// The images of compose/observability.yaml alone.
+pub fn observability_task() -> Result<()> {
+    observability(&mut Stages::new(2))?;
+    print!("\n{}", sizes_of(OBSERVABILITY)?);
+    Ok(())
+}
+
+/// Builds what observes a cluster, in two stages.
+pub fn observability(stages: &mut Stages) -> Result<()> {
+    let collector = stages.run("build the collector", upstream::build_collector)?;
+    stages.run("make images that observe", || {
+        build_observability(&collector)
+    })
 }
 
 /// Builds all images and puts `sextant` and `kubectl` into out/bin.
@@ -95,6 +114,30 @@ pub fn build(upstream: &Upstream, programs: &Path) -> Result<()> {
     link(&upstream.program("kubectl")?, &bin.join("kubectl"))
 }
 
+fn build_observability(collector: &Upstream) -> Result<()> {
+    let _only = paths::lock("images")?;
+    let contexts = paths::out().join("images");
+    paths::create(&contexts)?;
+    for image in OBSERVABILITY {
+        let folder = contexts.join(image);
+        paths::remove(&folder)?;
+        let (root, skeleton) = (folder.join("files"), folder.join("skeleton"));
+        paths::create(&root)?;
+        accounts(&root)?;
+        let state = if *image == "collector" {
+            let program = collector.program("collector")?;
+            link(&program, &root.join("usr/local/bin/collector"))?;
+            "var/lib/collector"
+        } else {
+            rootfs::prometheus(&root)?;
+            "var/lib/prometheus"
+        };
+        folders(&skeleton, [state.to_owned()])?;
+        docker_build(image, &contexts)?;
+    }
+    prune()
+}
+
 /// `sextant/<image>:<tag>`; images of upstream carry upstream's version.
 pub fn reference(image: &str) -> String {
     let tag = match image {
@@ -109,8 +152,12 @@ pub fn reference(image: &str) -> String {
 
 /// One line per image.
 pub fn sizes() -> Result<String> {
+    sizes_of(IMAGES)
+}
+
+fn sizes_of(images: &[&str]) -> Result<String> {
     let mut text = String::new();
-    for image in IMAGES {
+    for image in images {
         let bytes = run::output(Command::new("docker").args([
             "image",
             "inspect",

@@ -39,6 +39,8 @@ enum Task {
     Helm,
     /// Builds all images and prints their sizes
     Images(images::Options),
+    /// Builds the images of compose/observability.yaml alone
+    ObservabilityImages,
     /// Builds what is missing and starts the dev cluster
     Up(cluster::Options),
     /// Stops the dev cluster and keeps its data
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
         Task::Upstream => upstream::build_all().map(drop),
         Task::Helm => helm(),
         Task::Images(options) => images::task(&options),
+        Task::ObservabilityImages => images::observability_task(),
         Task::Up(options) => cluster::up(&options),
         Task::Down(options) => cluster::down(&options),
         Task::CleanCluster(options) => cluster::clean(&options),

@@ -53,6 +53,24 @@ const MERGED: &[(&str, &str)] = &[
 const LIBRARIES: &[&str] = &["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"];
 const LOADER: &str = "lib64/ld-linux-x86-64.so.2";
 
+/// Debian's Prometheus and its tool: trixie's is 2.53, the release with long support; bookworm's is 2.42.
+const PROMETHEUS: &[&str] = &["libc6", "prometheus", "promtool"];
+
+/// Lays Prometheus and promtool out in `target`, without Debian's consoles: Grafana draws, Prometheus answers.
+pub fn prometheus(target: &Path) -> Result<()> {
+    let unpacked = Suite::Other("trixie").unpacked(PROMETHEUS)?;
+    let mut wanted: BTreeSet<PathBuf> = ["usr/bin/prometheus", "usr/bin/promtool"]
+        .iter()
+        .map(PathBuf::from)
+        .collect();
+    wanted.extend(libraries(&unpacked, wanted.clone())?);
+    for file in &wanted {
+        install(&unpacked.join(file), &target.join(merged(file)), 0o755)?;
+    }
+    let loader = unpacked.join("usr").join(LOADER);
+    install(&loader, &target.join(LOADER), 0o755)
+}
+
 /// Lays the Debian part of the node image out in `target`.
 pub fn node(target: &Path) -> Result<()> {
     let unpacked = Suite::Own.unpacked(PACKAGES)?;

@@ -25,6 +25,9 @@ pub const METRICS_SERVER: &str = "v0.9.0";
 /// Version of Helm, as `images/upstream/helm/go.mod` pins it.
 const HELM: &str = "v4.3.1";
 
+/// Version of the collector's modules, as `images/upstream/collector/go.mod` pins it.
+const COLLECTOR_RELEASE: &str = "v0.161.0";
+
 /// One go.mod and the programs that are built from it.
 struct Module {
     /// Folder under images/upstream.
@@ -166,6 +169,15 @@ const HELM_CLIENT: Module = Module {
     linker_flags: helm_flags,
 };
 
+/// What takes in the services' telemetry; only clusters that are observed have it.
+const COLLECTOR: Module = Module {
+    folder: "collector",
+    packages: &[(".", "collector")],
+    tags: "",
+    cgo: false,
+    linker_flags: collector_flags,
+};
+
 /// Where the programs of upstream lie after [`build_all`].
 pub struct Upstream {
     folders: Vec<PathBuf>,
@@ -205,6 +217,13 @@ pub fn build_peers() -> Result<Upstream> {
 pub fn build_helm() -> Result<Upstream> {
     let _only = paths::lock("upstream")?;
     let folders = vec![build(&HELM_CLIENT)?];
+    Ok(Upstream { folders })
+}
+
+/// Builds the collector if the cache lacks it.
+pub fn build_collector() -> Result<Upstream> {
+    let _only = paths::lock("upstream")?;
+    let folders = vec![build(&COLLECTOR)?];
     Ok(Upstream { folders })
 }
 
@@ -320,6 +339,10 @@ fn metrics_server_flags() -> String {
     format!("{} -X {package}.gitVersion={METRICS_SERVER}", plain_flags())
 }
 
+fn collector_flags() -> String {
+    format!("{} -X main.version={COLLECTOR_RELEASE}", plain_flags())
+}
+
 fn static_flags() -> String {
     "-s -w -extldflags -static".to_owned()
 }
@@ -378,5 +401,9 @@ mod tests {
             METRICS_SERVER
         );
         assert_eq!(pinned("helm", "helm.sh/helm/v4"), HELM);
+        assert_eq!(
+            pinned("collector", "go.opentelemetry.io/collector/otelcol"),
+            COLLECTOR_RELEASE
+        );
     }
 }

@@ -22,6 +22,23 @@ pub struct Project {
     pub api_port: u16,
     /// Port of the supervisor on 127.0.0.1.
     pub join_port: u16,
+    /// What observes it, if anything does.
+    pub observed: Option<Observed>,
+}
+
+/// Ports of `observability.yaml` on 127.0.0.1.
+#[derive(Clone, Copy, Debug)]
+pub struct Observed {
+    /// Of Prometheus.
+    pub prometheus_port: u16,
+}
+
+impl Default for Observed {
+    fn default() -> Self {
+        Self {
+            prometheus_port: 9090,
+        }
+    }
 }
 
 impl Project {
@@ -61,6 +78,15 @@ impl Project {
             .arg(root().join("compose/compose.yaml"))
             .env("SEXTANT_API_PORT", self.api_port.to_string())
             .env("SEXTANT_JOIN_PORT", self.join_port.to_string());
+        if let Some(observed) = self.observed {
+            command
+                .arg("--file")
+                .arg(root().join("compose/observability.yaml"))
+                .env(
+                    "SEXTANT_PROMETHEUS_PORT",
+                    observed.prometheus_port.to_string(),
+                );
+        }
         command
     }
 
@@ -130,6 +156,7 @@ mod tests {
             name: name.to_owned(),
             api_port: 7443,
             join_port: 10443,
+            observed: None,
         }
     }
 
@@ -146,7 +173,21 @@ mod tests {
     }
 
     #[test]
-    fn the_compose_file_is_where_it_is_looked_for() {
+    fn only_an_observed_project_has_the_second_file() {
+        let mut project = project("other");
+        assert!(!format!("{:?}", project.compose()).contains("observability"));
+        project.observed = Some(Observed {
+            prometheus_port: 19090,
+        });
+        let line = format!("{:?}", project.compose());
+        for part in ["SEXTANT_PROMETHEUS_PORT=\"19090\"", "observability.yaml"] {
+            assert!(line.contains(part), "{part} isn't in {line}");
+        }
+    }
+
+    #[test]
+    fn the_compose_files_are_where_they_are_looked_for() {
         assert!(root().join("compose/compose.yaml").exists());
+        assert!(root().join("compose/observability.yaml").exists());
     }
 }
