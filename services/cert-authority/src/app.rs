@@ -75,7 +75,11 @@ impl Bound {
         keep::clock(keyring.valid_from(), clock.clone(), &ctx).await;
 
         let log = open_log(&config).await?;
-        let audit = Audit::new(Metrics::new(&ctx.metrics));
+        let metrics = Metrics::new(&ctx.metrics);
+        for authority in Authority::ALL {
+            metrics.authority(keyring.authority(authority));
+        }
+        let audit = Audit::new(metrics);
         let issuer = Issuer::new(
             Arc::clone(&keyring),
             policy,

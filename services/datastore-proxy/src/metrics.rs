@@ -16,6 +16,9 @@ pub struct Metrics {
     slow_watchers: Gauge,
     total_bytes: Gauge,
     used_bytes: Gauge,
+    quota_bytes: Gauge,
+    no_space: Gauge,
+    compacted: Gauge,
     term: Gauge,
     writer: Gauge,
 }
@@ -32,6 +35,9 @@ impl Metrics {
             slow_watchers: Gauge::default(),
             total_bytes: Gauge::default(),
             used_bytes: Gauge::default(),
+            quota_bytes: Gauge::default(),
+            no_space: Gauge::default(),
+            compacted: Gauge::default(),
             term: Gauge::default(),
             writer: Gauge::default(),
         };
@@ -60,6 +66,21 @@ impl Metrics {
                 "datastore_db_used_bytes",
                 "What of the database file holds something",
                 &new.used_bytes,
+            );
+            gauge(
+                "datastore_db_quota_bytes",
+                "What may be used, 0 for no limit of ours",
+                &new.quota_bytes,
+            );
+            gauge(
+                "datastore_no_space",
+                "1 while writes are refused because the quota is used up or the disk is full",
+                &new.no_space,
+            );
+            gauge(
+                "datastore_compact_revision",
+                "Revision up to which old versions are forgotten",
+                &new.compacted,
             );
             gauge(
                 "datastore_term",
@@ -110,10 +131,48 @@ impl Metrics {
         self.writer.set(here.into());
     }
 
+    pub(crate) fn quota(&self, bytes: u64) {
+        self.quota_bytes.set(bytes.try_into().unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn compacted(&self, revision: i64) {
+        self.compacted.set(revision);
+    }
+
+    pub(crate) fn no_space(&self, refused: bool) {
+        self.no_space.set(refused.into());
+    }
+
     pub(crate) fn size(&self, size: Size) {
         self.total_bytes
             .set(size.total.try_into().unwrap_or(i64::MAX));
         self.used_bytes
             .set(size.in_use.try_into().unwrap_or(i64::MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_operator_is_warned_by_is_told() {
+        let metrics = sextant_kit::Metrics::new();
+        let own = Metrics::new(&metrics);
+        own.published(7, (2, 1));
+        own.compacted(5);
+        own.quota(1 << 30);
+        own.no_space(true);
+        let text = metrics.encode().unwrap();
+        for sample in [
+            "revision 7",
+            "compact_revision 5",
+            "slow_watchers 1",
+            "db_quota_bytes 1073741824",
+            "no_space 1",
+        ] {
+            let line = format!("sextant_datastore_{sample}\n");
+            assert!(text.contains(&line), "{line} isn't in {text}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use crate::network::{Network, follow_addresses, own_address};
 use crate::runtime::{Children, Images, Runtime};
 use crate::session::Sessions;
 use crate::store::{Last, State};
-use crate::{init, status};
+use crate::{init, neighbours, status};
 use sextant_identity::{Identity, Mesh};
 use sextant_kit::backoff::{Backoff, retry};
 use sextant_kit::cli::Command;
@@ -84,6 +84,7 @@ impl Agent {
             std::fs::create_dir_all(&folder).map_err(|e| Error::file("making", folder, e))?;
         }
         let token = token(&config.token_file)?;
+        neighbours::offer(&ctx.metrics);
         Ok(Self {
             state: State::new(&config.state_dir),
             images: Arc::new(Images::new(&config)),

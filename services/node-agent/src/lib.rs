@@ -14,6 +14,7 @@ pub mod grpc;
 pub mod init;
 pub mod join;
 pub mod metrics;
+mod neighbours;
 pub mod network;
 pub mod runtime;
 pub mod session;

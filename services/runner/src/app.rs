@@ -80,6 +80,7 @@ pub async fn run(mut config: Config, mesh: Mesh, ctx: &Context) -> Result<(), Er
     }
     let health = Health {
         component,
+        offered: ctx.metrics.clone(),
         probe: Probe::new(mesh, probe),
         task: health_task,
         metrics,

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use sextant_kit::{Drain, Task};
+use sextant_kit::{Drain, Metrics, Task};
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
@@ -30,6 +30,8 @@ pub(crate) struct Health {
     pub(crate) probe: Probe,
     pub(crate) task: Task,
     pub(crate) metrics: RunnerMetrics,
+    /// Where the component's own metrics are passed on.
+    pub(crate) offered: Metrics,
 }
 
 impl Health {
@@ -40,6 +42,11 @@ impl Health {
         port: watch::Receiver<u16>,
         drain: &Drain,
     ) -> watch::Receiver<Option<u32>> {
+        let (probe, serving) = (self.probe.clone(), port.clone());
+        self.offered.pass_on(self.component.name(), move || {
+            let (probe, port) = (probe.clone(), *serving.borrow());
+            async move { probe.metrics(port).await }
+        });
         let (publish, ready) = watch::channel(None);
         let watcher = Watcher {
             health: self,

@@ -4,11 +4,12 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
+use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, pki_types::ServerName};
 use sextant_identity::{Credentials, Leaf, Mesh, TrustBundle};
+use sextant_kit::metrics::Exposition;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 
@@ -18,6 +19,11 @@ use crate::domain::kubeconfig::Server;
 const DEADLINE: Duration = Duration::from_secs(10);
 /// More of an answer is not read.
 const MAX_ANSWER: usize = 64 * 1024;
+/// Longest metrics: kube-apiserver's take more than 4 MiB.
+const MAX_METRICS: usize = 32 << 20;
+
+/// Headers and body of an answer with 200.
+type Answer = (HeaderMap, Bytes);
 
 /// A way to ask the component.
 #[derive(Clone, Debug)]
@@ -33,16 +39,28 @@ impl Probe {
 
     /// Ok when the component answers `path` with 200; else what was found instead.
     pub(crate) async fn ask(&self, port: u16, path: &str) -> Result<(), String> {
-        let here = Server {
-            name: "localhost".to_owned(),
-            address: format!("127.0.0.1:{port}"),
-        };
-        self.ask_at(&here, path).await
+        self.ask_at(&here(port), path).await
     }
 
     /// The same of another server.
     pub(crate) async fn ask_at(&self, server: &Server, path: &str) -> Result<(), String> {
-        match timeout(DEADLINE, self.exchange(server, path)).await {
+        self.get(server, path, MAX_ANSWER).await.map(drop)
+    }
+
+    /// The component's own metrics.
+    pub(crate) async fn metrics(&self, port: u16) -> Result<Exposition, String> {
+        let here = here(port);
+        let (headers, body) = self.get(&here, "/metrics", MAX_METRICS).await?;
+        let content_type = headers.get(header::CONTENT_TYPE);
+        let content_type = content_type.and_then(|value| value.to_str().ok());
+        Ok(Exposition {
+            content_type: content_type.unwrap_or_default().to_owned(),
+            body,
+        })
+    }
+
+    async fn get(&self, server: &Server, path: &str, limit: usize) -> Result<Answer, String> {
+        match timeout(DEADLINE, self.exchange(server, path, limit)).await {
             Ok(answer) => answer,
             Err(_) => Err(format!(
                 "{path} at {} gave no answer within {DEADLINE:?}",
@@ -51,7 +69,7 @@ impl Probe {
         }
     }
 
-    async fn exchange(&self, server: &Server, path: &str) -> Result<(), String> {
+    async fn exchange(&self, server: &Server, path: &str, limit: usize) -> Result<Answer, String> {
         let Server { name, address } = server;
         let failed = |what: &'static str| {
             move |error: &dyn std::fmt::Display| format!("{what} {address}: {error}")
@@ -75,23 +93,32 @@ impl Probe {
             .map_err(|e| failed("asking")(&e))?;
         let exchange = async {
             let response = requests.send_request(request).await?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), MAX_ANSWER)
-                .collect()
-                .await;
-            let text = body.map(|body| body.to_bytes()).unwrap_or_default();
-            Ok::<_, hyper::Error>((status, String::from_utf8_lossy(&text).into_owned()))
+            let (head, body) = response.into_parts();
+            let body = Limited::new(body, limit).collect().await;
+            let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+            Ok::<_, hyper::Error>((head, body))
         };
         tokio::select! {
             answer = exchange => match answer.map_err(|e| failed("asking")(&e))? {
-                (StatusCode::OK, _) => Ok(()),
-                (status, text) => Err(format!("{path} answered {status}: {}", summary(&text))),
+                (head, body) if head.status == StatusCode::OK => Ok((head.headers, body)),
+                (head, body) => {
+                    let text = String::from_utf8_lossy(&body);
+                    Err(format!("{path} answered {}: {}", head.status, summary(&text)))
+                }
             },
             ended = connection => Err(match ended {
                 Ok(()) => format!("asking {address}: the connection ended"),
                 Err(error) => failed("asking")(&error),
             }),
         }
+    }
+}
+
+/// The component beside this runner.
+fn here(port: u16) -> Server {
+    Server {
+        name: "localhost".to_owned(),
+        address: format!("127.0.0.1:{port}"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! One supervisor at a time does what must be done once: it stands at the head of a queue in the datastore.
 
 use crate::domain::queue::Place;
+use crate::metrics::ReplicaMetrics;
 use crate::store::tickets::{Queues, Standing};
 use futures::future::BoxFuture;
 use sextant_kit::Drain;
@@ -16,6 +17,7 @@ pub async fn run<F>(
     mut lease: watch::Receiver<Option<i64>>,
     replica: String,
     drain: Drain,
+    metrics: ReplicaMetrics,
     work: F,
 ) where
     F: Fn() -> BoxFuture<'static, ()>,
@@ -37,7 +39,7 @@ pub async fn run<F>(
                 tokio::select! {
                     () = drain.signaled() => return,
                     _ = lost => tracing::warn!("leadership given up: the lease is lost"),
-                    () = serve(standing, &work) => {}
+                    () = serve(standing, &metrics, &work) => {}
                 }
             }
             Err(error) => tracing::info!(%error, "not standing for leadership"),
@@ -47,7 +49,7 @@ pub async fn run<F>(
 }
 
 /// Ends when the place in the queue is gone.
-async fn serve<F>(mut standing: Standing, work: &F)
+async fn serve<F>(mut standing: Standing, metrics: &ReplicaMetrics, work: &F)
 where
     F: Fn() -> BoxFuture<'static, ()>,
 {
@@ -59,6 +61,7 @@ where
             Place::Waiting(leader) => tracing::info!(leader, "another supervisor leads"),
             Place::Head => {
                 tracing::info!("this supervisor leads");
+                let _leading = metrics.leading();
                 tokio::select! {
                     () = work() => return,
                     _ = standing.next(Some(&Place::Head)) => return,

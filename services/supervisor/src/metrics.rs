@@ -1,22 +1,20 @@
 //! The supervisor's own metrics.
 
-use crate::domain::fleet::KubeNodes;
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::DescriptorEncoder;
+mod nodes;
+
+pub use nodes::NodeMetrics;
+
+use crate::session::Hub;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::Gauge;
 use sextant_kit::Metrics;
-use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::Arc;
-use tokio::sync::watch;
 
 /// Connections through the tunnel.
 #[derive(Clone, Debug, Default)]
 pub struct TunnelMetrics {
     open: Gauge,
     connections: Counter,
+    failures: Counter,
     up: Counter,
     down: Counter,
 }
@@ -41,6 +39,11 @@ impl TunnelMetrics {
                 own.connections.clone(),
             );
             registry.register(
+                "tunnel_open_failures",
+                "Tunnel connections that no node opened in time",
+                own.failures.clone(),
+            );
+            registry.register(
                 "tunnel_from_nodes_bytes",
                 "Bytes that came from nodes",
                 own.up.clone(),
@@ -60,6 +63,10 @@ impl TunnelMetrics {
         OpenConnection(self.open.clone())
     }
 
+    pub(crate) fn failed(&self) {
+        self.failures.inc();
+    }
+
     pub(crate) fn count_up(&self, bytes: usize) {
         self.up.inc_by(bytes as u64);
     }
@@ -72,6 +79,61 @@ impl TunnelMetrics {
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+/// What one replica is among all of them.
+#[derive(Clone, Debug, Default)]
+pub struct ReplicaMetrics {
+    leads: Gauge,
+    sessions: Gauge,
+}
+
+impl ReplicaMetrics {
+    /// Registered metrics.
+    pub fn new(metrics: &Metrics) -> Self {
+        let own = Self::default();
+        metrics.register(|registry| {
+            registry.register(
+                "supervisor_is_leader",
+                "1 while this replica does what one alone must do",
+                own.leads.clone(),
+            );
+            registry.register(
+                "supervisor_node_sessions",
+                "Nodes with a session at this replica",
+                own.sessions.clone(),
+            );
+        });
+        own
+    }
+
+    /// Counts as the leader until the returned value is dropped.
+    pub(crate) fn leading(&self) -> Leading {
+        self.leads.set(1);
+        Leading(self.leads.clone())
+    }
+
+    /// Follows the number of sessions until the hub is gone.
+    pub(crate) async fn follow(self, hub: Hub) {
+        let mut sessions = hub.watch();
+        loop {
+            let count = sessions.borrow_and_update().len();
+            self.sessions.set(i64::try_from(count).unwrap_or(i64::MAX));
+            if sessions.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// This replica leads.
+#[derive(Debug)]
+pub(crate) struct Leading(Gauge);
+
+impl Drop for Leading {
+    fn drop(&mut self) {
+        self.0.set(0);
     }
 }
 
@@ -99,78 +161,35 @@ impl JoinMetrics {
     }
 }
 
-/// Nodes of the API by their kubelets' versions, counted when somebody asks.
-#[derive(Debug)]
-pub struct NodeMetrics(watch::Receiver<Arc<KubeNodes>>);
-
-impl NodeMetrics {
-    /// Registers them.
-    pub fn register(metrics: &Metrics, nodes: watch::Receiver<Arc<KubeNodes>>) {
-        metrics.register(|registry| registry.register_collector(Box::new(Self(nodes))));
-    }
-}
-
-impl Collector for NodeMetrics {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut counts = BTreeMap::<String, i64>::new();
-        for node in self.0.borrow().values() {
-            *counts.entry(version(&node.kubelet_version)).or_default() += 1;
-        }
-        let mut family = encoder.encode_descriptor(
-            "kubernetes_nodes",
-            "Nodes of the Kubernetes API by the version of their kubelets",
-            None,
-            MetricType::Gauge,
-        )?;
-        for (version, count) in counts {
-            family
-                .encode_family(&[("kubelet_version", version.as_str())])?
-                .encode_gauge(&count)?;
-        }
-        Ok(())
-    }
-}
-
-/// A version as a label; a node says it of itself, so that it may be anything.
-fn version(said: &str) -> String {
-    let fine = |c: char| c.is_ascii_alphanumeric() || ".+-".contains(c);
-    if !said.is_empty() && said.len() <= 40 && said.chars().all(fine) {
-        said.to_owned()
-    } else {
-        "unknown".to_owned()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::fleet::KubeNode;
+    use sextant_testkit::eventually;
+    use std::time::Duration;
 
-    #[test]
-    fn nodes_are_counted_by_version_and_nothing_else_gets_into_a_label() {
+    #[tokio::test]
+    async fn a_replica_tells_its_sessions_and_whether_it_leads() {
         let metrics = Metrics::new();
-        let said = ["v1.37.2", "v1.37.2", "v1.36.0", "v1\"} 9\nother 1", ""];
-        let node = |version: &&str| KubeNode {
-            kubelet_version: (*version).to_owned(),
-            ..KubeNode::default()
-        };
-        let nodes = said.iter().enumerate();
-        let nodes: KubeNodes = nodes.map(|(i, v)| (i.to_string(), node(v))).collect();
-        let (_sender, nodes) = watch::channel(Arc::new(nodes));
-        NodeMetrics::register(&metrics, nodes);
-        let text = metrics.encode().unwrap();
-        let lines = text.lines().filter(|line| line.contains("kubelet_version="));
-        let mut lines: Vec<_> = lines.collect();
-        lines.sort_unstable();
-        assert_eq!(
-            lines,
-            [
-                "sextant_kubernetes_nodes{kubelet_version=\"unknown\"} 2",
-                "sextant_kubernetes_nodes{kubelet_version=\"v1.36.0\"} 1",
-                "sextant_kubernetes_nodes{kubelet_version=\"v1.37.2\"} 2",
-            ]
-        );
-        assert_eq!(text.matches("# TYPE sextant_kubernetes_nodes").count(), 1);
-        assert!(!text.contains("other 1"));
+        let own = ReplicaMetrics::new(&metrics);
+        let hub = Hub::default();
+        tokio::spawn(own.clone().follow(hub.clone()));
+        let session = hub.open("a", 1);
+        let leading = own.leading();
+        told(&metrics, 1).await;
+        drop((session, leading));
+        told(&metrics, 0).await;
+    }
+
+    async fn told(metrics: &Metrics, count: u8) {
+        let wanted = ["supervisor_is_leader", "supervisor_node_sessions"]
+            .map(|name| format!("sextant_{name} {count}\n"));
+        eventually(Duration::from_secs(5), "both gauges", || async {
+            let text = metrics.encode().unwrap();
+            match wanted.iter().all(|line| text.contains(line)) {
+                true => Ok(()),
+                false => Err(text),
+            }
+        })
+        .await;
     }
 }

@@ -92,6 +92,7 @@ impl Engine {
 
     /// The same store, where these handles may fill it with at most `bytes` (0: with any number).
     pub fn with_quota(self, bytes: u64) -> Self {
+        self.shared.metrics.quota(bytes);
         Self {
             quota: bytes,
             ..self

@@ -3,6 +3,7 @@
 use super::cache::Cache;
 use super::clock::Clock;
 use super::late::Late;
+use crate::domain::alarm::Alarm;
 use crate::domain::range::KeyRange;
 use crate::domain::state::{Changes, State, Write};
 use crate::domain::version::Row;
@@ -134,6 +135,9 @@ impl Shared {
 
     pub(super) fn set_full(&self, full: bool) {
         self.full.store(full, Ordering::Relaxed);
+        if full {
+            self.metrics.no_space(true);
+        }
     }
 
     /// Makes a committed batch visible. Readers and watches see each of its revisions at the same moment.
@@ -152,10 +156,13 @@ impl Shared {
         batch.iter().for_each(|changes| state.apply(changes));
         self.hub.publish(revisions);
         let revision = state.revision;
+        self.metrics.published(revision, self.hub.len());
+        self.metrics.compacted(state.compacted);
+        self.metrics
+            .no_space(self.is_full() || state.alarms.has(Alarm::NoSpace));
         drop(state);
         self.cache
             .remove(writes().filter_map(|write| Some(write.previous?.row)));
-        self.metrics.published(revision, self.hub.len());
         self.visible.send_replace(revision);
         if self.followers.receiver_count() > 0 {
             // Without receivers nobody needs it.

@@ -19,9 +19,11 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sextant_kit::telemetry::propagation;
 use sextant_proto::join::{ErrorBody, REJOIN_EXPORTER_LABEL};
 use std::fmt;
 use std::time::{Duration, SystemTime};
+use tracing::Span;
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
@@ -120,7 +122,8 @@ impl PinnedClient {
             value.set_sensitive(true);
             request = request.header(header::AUTHORIZATION, value);
         }
-        let request = request.body(Full::new(body)).map_err(|e| self.error(e))?;
+        let mut request = request.body(Full::new(body)).map_err(|e| self.error(e))?;
+        propagation::inject(&Span::current(), request.headers_mut());
         let address = self.address.clone();
         let exchange = exchange(&address, &mut self.sender, request);
         let Answer { status, skew, body } = deadline(&address, REQUEST_DEADLINE, exchange).await?;

@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::key::Credentials;
 use crate::tls::utc;
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Unit;
@@ -18,9 +19,21 @@ use tokio::sync::watch;
 /// End of life of every certificate that this process renews.
 static NOT_AFTER: LazyLock<Family<CertificateLabels, Gauge>> = LazyLock::new(Family::default);
 
+/// And its begin: how much of a life is left says more than how long, since lives are configured.
+static NOT_BEFORE: LazyLock<Family<CertificateLabels, Gauge>> = LazyLock::new(Family::default);
+
+/// Attempts to renew.
+static RENEWALS: LazyLock<Family<RenewalLabels, Counter>> = LazyLock::new(Family::default);
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CertificateLabels {
     certificate: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RenewalLabels {
+    certificate: String,
+    outcome: &'static str,
 }
 
 /// Once per process.
@@ -33,6 +46,15 @@ pub(crate) fn register(metrics: &Metrics) {
             Unit::Seconds,
             NOT_AFTER.clone(),
         );
+        let help = "Begin of life of a certificate that this process renews, Unix time";
+        registry.register_with_unit(
+            "certificate_not_before",
+            help,
+            Unit::Seconds,
+            NOT_BEFORE.clone(),
+        );
+        let help = "Attempts to renew a certificate by outcome: done or failed";
+        registry.register("certificate_renewals", help, RENEWALS.clone());
     });
 }
 
@@ -40,13 +62,24 @@ fn note(what: &str, credentials: &Credentials) {
     let labels = CertificateLabels {
         certificate: what.to_owned(),
     };
-    let since = credentials
-        .not_after
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
+    let unix = |time: SystemTime| {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH);
+        since.unwrap_or_default().as_secs().cast_signed()
+    };
     NOT_AFTER
         .get_or_create(&labels)
-        .set(since.as_secs().cast_signed());
+        .set(unix(credentials.not_after));
+    NOT_BEFORE
+        .get_or_create(&labels)
+        .set(unix(credentials.not_before));
+}
+
+fn count(what: &str, outcome: &'static str) {
+    let labels = RenewalLabels {
+        certificate: what.to_owned(),
+        outcome,
+    };
+    RENEWALS.get_or_create(&labels).inc();
 }
 
 /// The wall clock, as a parameter.
@@ -121,7 +154,9 @@ where
     loop {
         let now = clock();
         let expired = now >= not_after;
-        match issue(expired).await {
+        let issued = issue(expired).await;
+        count(what, if issued.is_ok() { "done" } else { "failed" });
+        match issued {
             Ok(fresh) => return fresh,
             Err(error) if expired => {
                 task.waiting(format!("{what} expired at {}: {error}", utc(not_after)));

@@ -203,6 +203,12 @@ async fn renews_at_half_life_with_jitter() {
         .await
         .unwrap()
         .unwrap();
+    let metrics = renewing.ctx.metrics.encode().unwrap();
+    let done =
+        "sextant_certificate_renewals_total{certificate=\"mesh certificate\",outcome=\"done\"}";
+    for sample in [done, "sextant_certificate_not_before_seconds{"] {
+        assert!(metrics.contains(sample), "{sample} isn't in {metrics}");
+    }
     assert!(renewing.ctx.readiness.is_ready());
 }
 

@@ -147,6 +147,7 @@ where
 {
     let (ctx, trigger) = Context::new();
     ctx.readiness.starting();
+    ctx.metrics.describe(name, &ctx.readiness);
     let mut terminate = signal(SignalKind::terminate()).context("following SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("following SIGINT")?;
     let listener = net::bind(common.admin_listen).await.context("admin port")?;

@@ -122,7 +122,15 @@ async fn says_what_it_waits_for_and_becomes_ready() {
     run.wait_for("/readyz", "HTTP/1.1 200").await;
     assert_eq!(run.healthcheck().await, (true, String::new()));
     let metrics = run.get("/metrics").await.unwrap();
-    assert!(metrics.contains("sextant_rpc_server_open 0"), "{metrics}");
+    for sample in [
+        "sextant_rpc_server_open 0",
+        "sextant_build_info{",
+        "sextant_ready ",
+        "sextant_process_resident_memory_bytes ",
+        "sextant_process_cpu_seconds_total ",
+    ] {
+        assert!(metrics.contains(sample), "{sample} isn't in {metrics}");
+    }
 }
 
 #[tokio::test]

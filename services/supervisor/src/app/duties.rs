@@ -7,6 +7,7 @@ use crate::kube::{
     Addons, bootstrap, keep_endpoints, register_pod_networks, rotating, watch_nodes,
 };
 use crate::leader;
+use crate::metrics::ReplicaMetrics;
 use crate::store::Datastore;
 use crate::token_files::TokenFiles;
 use futures::FutureExt;
@@ -67,7 +68,12 @@ fn lead(parts: &Parts, shared: &Shared, api: Api) {
     let (queues, lease) = (shared.queues.clone(), shared.lease.clone());
     let work = move || led.clone().work().boxed();
     let drain = parts.ctx.drain.clone();
-    let task = leader::run(queues, lease, shared.replica.clone(), drain, work);
+    let metrics = ReplicaMetrics::new(&parts.ctx.metrics);
+    parts
+        .ctx
+        .drain
+        .spawn(metrics.clone().follow(shared.hub.clone()));
+    let task = leader::run(queues, lease, shared.replica.clone(), drain, metrics, work);
     parts.ctx.drain.spawn(task.boxed());
 }
 

@@ -43,7 +43,11 @@ impl Carrier {
     ) -> Result<ReceiverStream<Answer>, Status> {
         let span = info_span!("tunnel", id = Empty, node, target);
         let opening = self.open(node, target, &span);
-        let (end, first) = opening.instrument(span.clone()).await?;
+        let opened = opening.instrument(span.clone()).await;
+        if opened.is_err() {
+            self.metrics.failed();
+        }
+        let (end, first) = opened?;
         let (to_api, answers) = mpsc::channel(WINDOW);
         let opened = Message::Opened(EgressOpened {
             node: node.to_owned(),
