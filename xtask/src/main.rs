@@ -1,7 +1,9 @@
 //! What people and machines run on this repository: `cargo xtask up`, `down`, `test` and the rest.
 
+mod alerts;
 mod bench;
 mod cluster;
+mod dashboards;
 mod debian;
 mod dependencies;
 mod docker;
@@ -57,6 +59,10 @@ enum Task {
     Instructions(instructions::Options),
     /// Writes docs/configuration.md and docs/helm-values.md from the code
     Docs(docs::Options),
+    /// Writes compose/observability/dashboards from the code
+    Dashboards(dashboards::Options),
+    /// Checks the alert rules and runs their tests
+    Alerts,
     /// Runs the whole test suite
     Test(test::Options),
 }
@@ -78,6 +84,8 @@ fn main() -> ExitCode {
         Task::BenchUp(options) => bench::up(&options),
         Task::Instructions(options) => instructions::task(&options),
         Task::Docs(options) => docs::task(&options),
+        Task::Dashboards(options) => dashboards::task(&options),
+        Task::Alerts => alerts::check(),
         Task::Test(options) => test::task(&options),
     };
     match outcome {

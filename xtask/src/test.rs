@@ -1,7 +1,10 @@
 //! The whole test suite: lints, unit and component tests, then clusters made of the images.
 
 use crate::stage::Stages;
-use crate::{dependencies, docs, images, instructions, paths, prerequisites, services, upstream};
+use crate::{
+    alerts, dashboards, dependencies, docs, images, instructions, paths, prerequisites, services,
+    upstream,
+};
 use anyhow::{Context, Result, bail};
 use std::process::Command;
 
@@ -17,7 +20,7 @@ pub struct Options {
 
 /// Runs the suite; the runners' own closing lines say what passed.
 pub fn task(options: &Options) -> Result<()> {
-    let mut stages = Stages::new(if options.quick { 11 } else { 15 });
+    let mut stages = Stages::new(if options.quick { 12 } else { 16 });
     let engine = stages.run("check prerequisites", prerequisites::ensure_for_tests)?;
     let outcome = suite(&mut stages, options);
     eprintln!("\n{}", stages.summary());
@@ -62,6 +65,10 @@ fn suite(stages: &mut Stages, options: &Options) -> Result<()> {
     })?;
     // The tests have just built the programs that the page is made of.
     stages.run("check generated pages", docs::check)?;
+    stages.run("check dashboards and alerts", || {
+        dashboards::check()?;
+        alerts::check()
+    })?;
     stages.run("control plane tests", || {
         let selection = [
             "--package",
