@@ -124,6 +124,15 @@ impl Cluster {
         run(self.project.compose().args(arguments), SLOW)?.ok()
     }
 
+    /// [`Self::compose`] with settings of the compose file.
+    ///
+    /// # Errors
+    /// It fails, or takes over three minutes.
+    pub fn compose_with(&self, settings: &[(&str, &str)], arguments: &[&str]) -> Result<String> {
+        let mut compose = self.project.compose();
+        run(compose.envs(settings.iter().copied()).args(arguments), SLOW)?.ok()
+    }
+
     /// The containers of one service of the compose file.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! A cluster of the compose file, and everything that must work on it. The cases run one after the other on one
 //! cluster, in the order of this list; those that break parts come last.
 
+mod addons;
 mod addresses;
 mod failure;
 mod nodes;
@@ -30,6 +31,15 @@ const CASES: &[Case] = &[
         "workloads::pod_reaches_the_api_with_its_own_token",
         workloads::pod_reaches_api,
     ),
+    (
+        "addons::a_claim_gets_a_volume_that_outlives_its_pods",
+        addons::volume,
+    ),
+    (
+        "addons::the_provisioner_makes_nothing_else",
+        addons::provisioner_rights,
+    ),
+    ("addons::nodes_and_pods_are_measured", addons::metrics),
     ("policy::deny_bites_and_allow_opens", policy::deny_and_allow),
     (
         "policy::holds_without_bridge_netfilter",
@@ -103,6 +113,11 @@ const CASES: &[Case] = &[
         failure::stop_start,
     ),
     ("failure::down_and_up_keep_the_cluster", failure::down_up),
+    (
+        "addons::a_volume_outlives_its_nodes_container",
+        addons::volume_outlives_containers,
+    ),
+    ("addons::switched_off_they_go", addons::switched_off),
 ];
 
 fn main() -> ExitCode {
