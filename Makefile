@@ -1,5 +1,5 @@
 # Every target is one line of xtask; `cargo xtask help` tells more.
-.PHONY: up down clean-cluster hosted images test bench-up bench-datastore docs help
+.PHONY: up down clean-cluster hosted images test bench-up bench-datastore bench-fleet docs help
 
 up: ## Build what is missing and start the dev cluster; OBSERVABILITY=1 adds what observes it
 	@cargo xtask up $(if $(OBSERVABILITY),--observability)
@@ -10,7 +10,7 @@ down: ## Stop the dev cluster and keep its data
 clean-cluster: ## Stop the dev cluster and remove its data
 	@cargo xtask clean-cluster
 
-hosted: ## Host a second control plane in the dev cluster, with a node; ARGS="-- --name tenant-b"
+hosted: ## Host a second control plane in the dev cluster, with a node; ARGS="--name tenant-b"
 	@cargo xtask hosted $(ARGS)
 
 images: ## Build all images and print their sizes
@@ -24,6 +24,9 @@ bench-up: ## Time a warm start beside bare upstream; prints a table, writes JSON
 
 bench-datastore: ## Measure datastore-proxy beside etcd and kine; ARGS="-- --only list --rounds 1"
 	@cargo xtask bench-datastore $(ARGS)
+
+bench-fleet: ## Measure hosted control planes side by side; N=5, ARGS="--set kubeScheduler.replicas=2"
+	@cargo xtask bench-fleet --planes $(or $(N),3) $(ARGS)
 
 docs: ## Write the configuration reference from the code
 	@cargo xtask docs

@@ -2,6 +2,7 @@
 //! Prints a table and writes out/bench-up.json.
 
 pub mod datastore;
+pub mod fleet;
 
 use crate::cluster::{self, Cluster};
 use crate::{images, paths, prerequisites, run, services, upstream};

@@ -34,7 +34,7 @@ pub fn task(options: &Options) -> Result<()> {
     stages.run("load images into the nodes", || load(&host))?;
     let plane = stages.run("install the control plane", || {
         let plane = plane(&host, &options.name)?;
-        install(&plane, &helm).map(|()| plane)
+        install(&plane, &helm, &[]).map(|()| plane)
     })?;
     stages.run("wait for its API", || wait_for_api(&host, &plane))?;
     let node = format!("{}-1", plane.name);
@@ -61,7 +61,8 @@ pub fn task(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn load(host: &Cluster) -> Result<()> {
+/// Gives the nodes the images that planes run.
+pub fn load(host: &Cluster) -> Result<()> {
     let images = IMAGES.map(images::reference);
     for node in ["node-1", "node-2"] {
         host.project.load(node, &images)?;
@@ -70,7 +71,7 @@ fn load(host: &Cluster) -> Result<()> {
 }
 
 /// The plane with the NodePorts that it has, or two that are free.
-fn plane(host: &Cluster, name: &str) -> Result<Plane> {
+pub fn plane(host: &Cluster, name: &str) -> Result<Plane> {
     let services = host.json(&["get", "services", "--all-namespaces"])?;
     let (api_port, join_port) = ports(&services, name)?;
     Ok(Plane {
@@ -109,15 +110,21 @@ fn ports(services: &Value, name: &str) -> Result<(u16, u16)> {
     }
 }
 
-fn install(plane: &Plane, helm: &Path) -> Result<()> {
+/// Installs it, or upgrades it, with these settings beyond those of a plane of the dev cluster.
+pub fn install(plane: &Plane, helm: &Path, set: &[String]) -> Result<()> {
     let address = plane.host.node_address("node-1")?;
     let values = plane.values_file();
     std::fs::write(&values, plane.values(&address))
         .with_context(|| format!("writing {}", values.display()))?;
-    run::logged("helm install", &mut plane.install(helm, &values))
+    let mut command = plane.install(helm, &values);
+    for value in set {
+        command.args(["--set", value]);
+    }
+    run::logged("helm install", &mut command)
 }
 
-fn wait_for_api(host: &Cluster, plane: &Plane) -> Result<()> {
+/// Waits until its API is ready, by a kubeconfig of its own.
+pub fn wait_for_api(host: &Cluster, plane: &Plane) -> Result<()> {
     host.wait("the hosted API", || {
         run::output(&mut plane.write_kubeconfig())?;
         let ready = ["get", "--raw", "/readyz", "--request-timeout=5s"];
@@ -126,7 +133,7 @@ fn wait_for_api(host: &Cluster, plane: &Plane) -> Result<()> {
 }
 
 /// Starts a node unless it runs, and waits for it; returns the table of nodes.
-fn join(host: &Cluster, plane: &Plane, node: &str) -> Result<String> {
+pub fn join(host: &Cluster, plane: &Plane, node: &str) -> Result<String> {
     let runs = ["ps", "--quiet", "--filter", &format!("name=^{node}$")];
     if run::output(std::process::Command::new("docker").args(runs))?.is_empty() {
         plane.remove_nodes(false)?;

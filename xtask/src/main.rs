@@ -53,6 +53,8 @@ enum Task {
     Hosted(hosted::Options),
     /// Measures datastore-proxy beside etcd and kine
     BenchDatastore(bench::datastore::Options),
+    /// Measures hosted control planes side by side: how long they take, what they cost
+    BenchFleet(bench::fleet::Options),
     /// Times a warm start beside bare upstream
     BenchUp(bench::Options),
     /// Counts instructions of datastore-proxy's engine and compares with bench/instructions.json
@@ -81,6 +83,7 @@ fn main() -> ExitCode {
         Task::CleanCluster(options) => cluster::clean(&options),
         Task::Hosted(options) => hosted::task(&options),
         Task::BenchDatastore(options) => bench::datastore::task(&options),
+        Task::BenchFleet(options) => bench::fleet::task(&options),
         Task::BenchUp(options) => bench::up(&options),
         Task::Instructions(options) => instructions::task(&options),
         Task::Docs(options) => docs::task(&options),

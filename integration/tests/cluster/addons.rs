@@ -3,7 +3,7 @@
 use crate::workloads::{IMAGE, first_pod};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use sextant_integration::{Cluster, docker, eventually, run_with_input};
+use sextant_integration::{Api, Cluster, docker, eventually, run_with_input};
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(120);

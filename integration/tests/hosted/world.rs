@@ -30,7 +30,7 @@ impl World {
     /// Starts the hosting cluster, both planes and a node of each.
     pub fn start() -> Result<Self> {
         let world = Self::existing()?;
-        Cluster::start(world.host.project(), 26443, 29443)?;
+        Cluster::start(world.host.project(), 27443, 28443)?;
         world.host.load_plane_images()?;
         for tenant in [&world.a, &world.b] {
             tenant.install(&[])?.ok()?;
@@ -50,7 +50,7 @@ impl World {
         let helm = std::env::var_os("TEST_HELM").map(PathBuf::from);
         let helm =
             helm.context("TEST_HELM names no helm: `cargo xtask helm` prints where it is")?;
-        let host = Cluster::existing("sextant-hosting", 26443, 29443);
+        let host = Cluster::existing("sextant-hosting", 27443, 28443);
         Ok(Self {
             a: Tenant::new(&host, &helm, "hosted-a", (30443, 30444)),
             b: Tenant::new(&host, &helm, "hosted-b", (30445, 30446)),
