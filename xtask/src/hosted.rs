@@ -53,10 +53,10 @@ pub fn task(options: &Options) -> Result<()> {
         host.project.kubeconfig().display()
     );
     println!(
-        "  KUBECONFIG={} {} --namespace {} test {1} --logs",
+        "  KUBECONFIG={} {} test {name} --namespace {name} --logs",
         host.project.kubeconfig().display(),
         helm.display(),
-        plane.name
+        name = plane.name
     );
     Ok(())
 }

@@ -60,6 +60,13 @@ spec:
         - {name: {{ $name }}, containerPort: {{ $port }}}
         {{- end }}
         - {name: admin, containerPort: 9090}
+      # Until a part has been ready once, its events say what it waits for: kubelet shows what a program printed, and not
+      # what a server answered. It waits as long as it takes.
+      startupProbe:
+        exec: {command: [{{ include "sextant.program" . }}, healthcheck]}
+        periodSeconds: 2
+        timeoutSeconds: 5
+        failureThreshold: 2147483647
       readinessProbe:
         httpGet: {path: /readyz, port: admin}
         periodSeconds: 5
@@ -84,6 +91,11 @@ spec:
     - {{ toYaml .volume | nindent 6 | trim }}
     {{- end }}
     {{- end }}
+{{- end }}
+
+{{/* The program that is a part's first process. */}}
+{{- define "sextant.program" -}}
+/usr/local/bin/{{ hasPrefix "kube-" .part | ternary "runner" .part }}
 {{- end }}
 
 {{/* The restricted level of Pod Security, and the images' own user. */}}

@@ -79,13 +79,15 @@ pub fn without_token_review(world: &World) -> Result<()> {
             "--wait=false",
         ])?;
     }
-    let deployment = format!("deployment/{}-token-service", a.name());
-    eventually("the new token-service says why it waits", SOON, || {
-        let said = world.host.kubectl(&["logs", &deployment, "-n", a.name()])?;
-        ensure!(
-            said.contains("enrolling as service/token-service") && said.contains("TokenReview"),
-            "{said}"
-        );
+    eventually("an event says why token-service waits", SOON, || {
+        let unhealthy = "--field-selector=reason=Unhealthy";
+        let events = world.host.get(&["events", "-n", a.name(), unhealthy])?;
+        let said = events["items"].as_array().into_iter().flatten();
+        let said: Vec<_> = said.filter_map(|event| event["message"].as_str()).collect();
+        let reason = |said: &&&str| {
+            said.contains("enrolling as service/token-service") && said.contains("TokenReview")
+        };
+        ensure!(said.iter().any(|said| reason(&said)), "{said:#?}");
         Ok(())
     })?;
     a.kubectl(&["create", "configmap", "without-review"])?;

@@ -44,6 +44,16 @@ fn wanted(values: &str) -> BTreeSet<Grant> {
     authority("configmaps", &["trust"], &["get", "patch"]);
     authority("configmaps", &[], &["create"]);
     authority("tokenreviews.authentication.k8s.io", &[], &["create"]);
+    for (what, name, verbs) in [
+        ("deployments.apps", "supervisor", &["get"][..]),
+        ("configmaps", "trust", &["get", "delete"]),
+        ("pods", "test", &["get", "delete"]),
+    ] {
+        all.insert(grant("clean-up", what, &[name], verbs));
+    }
+    all.insert(grant("check-upgrade", "configmaps", &["reach"], &["get"]));
+    let mut authority =
+        |what, names, verbs| all.insert(grant("cert-authority", what, names, verbs));
     if values != "volume" {
         authority("secrets", &["state"], &["get", "patch"]);
         authority("secrets", &["keyring"], &["get"]);
@@ -115,11 +125,12 @@ fn short(rendered: &Rendered, name: &Value) -> Result<String> {
 
 /// Kinds without a namespace, and kinds with one that the chart has.
 const IN_CLUSTER: [&str; 2] = ["ClusterRole", "ClusterRoleBinding"];
-const IN_NAMESPACE: [&str; 16] = [
+const IN_NAMESPACE: [&str; 17] = [
     "ConfigMap",
     "Deployment",
     "HorizontalPodAutoscaler",
     "Ingress",
+    "Job",
     "NetworkPolicy",
     "PersistentVolumeClaim",
     "Pod",

@@ -95,9 +95,18 @@ pub fn have_resources_and_probes(helm: &Path) -> Result<()> {
             for path in ["/requests/cpu", "/requests/memory", "/limits/memory"] {
                 ensure!(resources.pointer(path).is_some(), "no {path}");
             }
-            if pod.part == "test" {
+            if ["test", "hook"].contains(&pod.part.as_str()) {
                 continue;
             }
+            let program = match pod.part.strip_prefix("kube-") {
+                Some(_) => "runner",
+                None => &pod.part,
+            };
+            ensure!(
+                container["startupProbe"]["exec"]["command"]
+                    == json!([format!("/usr/local/bin/{program}"), "healthcheck"]),
+                "what it waits for isn't in its events"
+            );
             let probe = |name: &str| container[name]["httpGet"].clone();
             ensure!(
                 probe("readinessProbe") == json!({"path": "/readyz", "port": "admin"}),

@@ -1,4 +1,5 @@
-//! A release on a real kube-apiserver, which keeps objects and runs nothing: installed, upgraded, rolled back, taken away.
+//! A release on a real kube-apiserver, which keeps objects and runs nothing, hooks neither: installed, upgraded, rolled back,
+//! taken away.
 
 use crate::chart::{NAMESPACE, RELEASE, Rendered, folder};
 use crate::server::Server;
@@ -37,6 +38,7 @@ pub fn data_alone_outlives_it(helm: &Path) -> Result<()> {
         "upgrade",
         RELEASE,
         &chart,
+        "--no-hooks",
         "--set",
         "kubeApiserver.replicas=3",
     ])?;
@@ -45,7 +47,7 @@ pub fn data_alone_outlives_it(helm: &Path) -> Result<()> {
         "{} after the upgrade",
         replicas(&server)?
     );
-    run(&["rollback", RELEASE, "1"])?;
+    run(&["rollback", RELEASE, "1", "--no-hooks"])?;
     ensure!(
         replicas(&server)? == 1,
         "{} after the rollback",
@@ -57,7 +59,7 @@ pub fn data_alone_outlives_it(helm: &Path) -> Result<()> {
     );
 
     let claim = "persistentvolumeclaim/demo-sextant-datastore-proxy";
-    run(&["uninstall", RELEASE])?;
+    run(&["uninstall", RELEASE, "--no-hooks"])?;
     ensure!(
         ours(&server)? == BTreeSet::from([claim.to_owned()]),
         "left: {:?}",

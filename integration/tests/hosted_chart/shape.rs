@@ -18,7 +18,16 @@ pub fn nothing_secret_is_rendered(helm: &Path) -> Result<()> {
         for map in rendered.of_kind("ConfigMap") {
             let keys: Vec<&String> = map["data"].as_object().context("data")?.keys().collect();
             ensure!(
-                keys == ["apiserver", "audience", "supervisor"],
+                keys == [
+                    "apiserver",
+                    "audience",
+                    "datastore",
+                    "domain",
+                    "kubernetes",
+                    "podCidr",
+                    "serviceCidr",
+                    "supervisor"
+                ],
                 "{}: {keys:?}",
                 shown(map)
             );
