@@ -51,6 +51,24 @@ fn wanted(values: &str) -> BTreeSet<Grant> {
     ] {
         all.insert(grant("clean-up", what, &[name], verbs));
     }
+    // The values that keep no data.
+    if values == "load-balancer" {
+        let replicas = (0..16).map(|n| format!("state-cert-authority-{n}"));
+        let claims = ["datastore-proxy", "cert-authority"].map(str::to_owned);
+        let claims: Vec<String> = claims.into_iter().chain(replicas).collect();
+        let claims: Vec<&str> = claims.iter().map(String::as_str).collect();
+        for (what, names, verbs) in [
+            (
+                "secrets",
+                &["keyring", "seal", "state"][..],
+                &["get", "delete"][..],
+            ),
+            ("persistentvolumeclaims", &claims, &["get", "delete"]),
+            ("persistentvolumeclaims", &[], &["list"]),
+        ] {
+            all.insert(grant("clean-up", what, names, verbs));
+        }
+    }
     all.insert(grant("check-upgrade", "configmaps", &["reach"], &["get"]));
     let mut authority =
         |what, names, verbs| all.insert(grant("cert-authority", what, names, verbs));
@@ -115,12 +133,16 @@ fn of_rule(rendered: &Rendered, who: &str, rule: &Value) -> Result<Vec<Grant>> {
 /// A name without the full name of the release.
 fn short(rendered: &Rendered, name: &Value) -> Result<String> {
     let name = text(name);
-    let rest = name
+    // Claims of a StatefulSet begin with the volume's name.
+    let (volume, ours) = match name.strip_prefix("state-") {
+        Some(ours) => ("state-", ours),
+        None => ("", name.as_str()),
+    };
+    let rest = ours
         .strip_prefix(rendered.fullname())
         .and_then(|rest| rest.strip_prefix('-'));
-    Ok(rest
-        .with_context(|| format!("{name} doesn't begin with the full name"))?
-        .to_owned())
+    let rest = rest.with_context(|| format!("{name} doesn't begin with the full name"))?;
+    Ok(format!("{volume}{rest}"))
 }
 
 /// Kinds without a namespace, and kinds with one that the chart has.
