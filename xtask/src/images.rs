@@ -33,14 +33,10 @@ const ENROLLED: &[&str] = &[
 ];
 
 /// Images that every node brings with it, so that a cluster starts without a registry.
-const BAKED: &[&str] = &[
-    "pause",
-    "coredns",
-    "netpol-controller",
-    "local-path-provisioner",
-    "metrics-server",
-    "toolbox",
-];
+const BAKED: &[&str] = &["pause", "coredns", "netpol-controller", "toolbox"];
+
+/// Images of add-ons, which every node brings, too, but which none waits for.
+const BAKED_LATE: &[&str] = &["local-path-provisioner", "metrics-server"];
 
 /// In build order: the node image holds the baked ones.
 const IMAGES: &[&str] = &[
@@ -333,6 +329,9 @@ impl Layout<'_> {
         )?;
         for image in BAKED {
             self.bake(image, &root.join("usr/share/sextant/images"))?;
+        }
+        for image in BAKED_LATE {
+            self.bake(image, &root.join("usr/share/sextant/images/late"))?;
         }
         for mount in [
             "dev",

@@ -41,6 +41,8 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// Folders whose `*.tar` are imported at start.
     pub image_dirs: Vec<PathBuf>,
+    /// Folders whose `*.tar` are imported once the kubelet runs: no node waits for them.
+    pub late_image_dirs: Vec<PathBuf>,
     /// Folder of containerd, ctr, kubelet and kube-proxy.
     pub bin_dir: PathBuf,
     /// Folder of the CNI plugins.
@@ -79,6 +81,7 @@ impl Default for Config {
                 "/usr/share/sextant/images".into(),
                 "/var/lib/sextant-images".into(),
             ],
+            late_image_dirs: vec!["/usr/share/sextant/images/late".into()],
             bin_dir: "/usr/bin".into(),
             cni_bin_dir: "/opt/cni/bin".into(),
             containerd_root: "/var/lib/containerd".into(),

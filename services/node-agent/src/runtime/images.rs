@@ -21,6 +21,7 @@ pub struct Images {
     ctr: PathBuf,
     socket: PathBuf,
     folders: Vec<PathBuf>,
+    late_folders: Vec<PathBuf>,
     markers: PathBuf,
     one_at_a_time: Mutex<()>,
 }
@@ -32,18 +33,29 @@ impl Images {
             ctr: config.bin_dir.join("ctr"),
             socket: config.containerd_socket(),
             folders: config.image_dirs.clone(),
+            late_folders: config.late_image_dirs.clone(),
             // Beside the images: both are lost together.
             markers: config.containerd_root.join("sextant-imported"),
             one_at_a_time: Mutex::new(()),
         }
     }
 
-    /// Imports every archive that isn't in yet; tells `task` how far it is.
+    /// Imports every archive that a start needs and that isn't in yet; tells `task` how far it is.
     pub async fn import_all(&self, task: &Task) -> Result<(), Error> {
-        let archives = self.archives()?;
+        self.import_new(&self.folders, |state| task.waiting(state))
+            .await
+    }
+
+    /// Imports every other archive that isn't in yet.
+    pub async fn import_late(&self) -> Result<(), Error> {
+        self.import_new(&self.late_folders, |_| ()).await
+    }
+
+    async fn import_new(&self, folders: &[PathBuf], tell: impl Fn(String)) -> Result<(), Error> {
+        let archives = archives(folders)?;
         let count = archives.len();
         for (number, path) in archives.iter().enumerate() {
-            task.waiting(format!(
+            tell(format!(
                 "importing image {} of {count}: {}",
                 number + 1,
                 path.display()
@@ -111,25 +123,6 @@ impl Images {
         ))
     }
 
-    fn archives(&self) -> Result<Vec<PathBuf>, Error> {
-        let mut archives = Vec::new();
-        for folder in &self.folders {
-            let entries = match std::fs::read_dir(folder) {
-                Ok(entries) => entries,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(source) => return Err(Error::file("reading", folder, source)),
-            };
-            for entry in entries {
-                let path = entry.map_err(|e| Error::file("reading", folder, e))?.path();
-                if path.extension().is_some_and(|extension| extension == "tar") {
-                    archives.push(path);
-                }
-            }
-        }
-        archives.sort();
-        Ok(archives)
-    }
-
     async fn marker(&self, path: &Path) -> Result<PathBuf, Error> {
         let archive = path.to_owned();
         let hash = tokio::task::spawn_blocking(move || hash_file(&archive)).await;
@@ -138,6 +131,25 @@ impl Images {
             .markers
             .join(hash.map_err(|e| Error::file("reading", path, e))?))
     }
+}
+
+fn archives(folders: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
+    let mut archives = Vec::new();
+    for folder in folders {
+        let entries = match std::fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(source) => return Err(Error::file("reading", folder, source)),
+        };
+        for entry in entries {
+            let path = entry.map_err(|e| Error::file("reading", folder, e))?.path();
+            if path.extension().is_some_and(|extension| extension == "tar") {
+                archives.push(path);
+            }
+        }
+    }
+    archives.sort();
+    Ok(archives)
 }
 
 fn failed(path: &Path) -> impl FnOnce(String) -> Error {
@@ -157,5 +169,33 @@ fn hash_file(path: &Path) -> std::io::Result<String> {
             return Ok(hex(context.finish().as_ref()));
         }
         context.update(&buffer[..read]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_waits_for_no_late_image() {
+        let folder = tempfile::tempdir().unwrap();
+        let late = folder.path().join("late");
+        std::fs::create_dir(&late).unwrap();
+        for name in [
+            "pause.tar",
+            "coredns.tar",
+            "coredns.partial",
+            "late/addon.tar",
+        ] {
+            std::fs::write(folder.path().join(name), name).unwrap();
+        }
+        let found = |of: &[&Path]| {
+            let folders: Vec<PathBuf> = of.iter().map(|path| path.to_path_buf()).collect();
+            archives(&folders).unwrap()
+        };
+        let first = ["coredns.tar", "pause.tar"].map(|name| folder.path().join(name));
+        assert_eq!(found(&[folder.path()]), first);
+        assert_eq!(found(&[&late]), [late.join("addon.tar")]);
+        assert!(found(&[&folder.path().join("none")]).is_empty());
     }
 }

@@ -5,6 +5,7 @@ use super::{Images, probe};
 use crate::config::{Checked, Config};
 use crate::error::Error;
 use crate::store::State;
+use sextant_kit::backoff::Backoff;
 use sextant_kit::{Drain, Readiness, Task};
 use sextant_proto::supervisor::{NodeConfig, NodeSettings};
 use sextant_runner::child::{Child, Spec, Status};
@@ -85,7 +86,9 @@ impl Runtime {
                 .await;
             let span = info_span!(parent: &self.start, "images_imported");
             self.import(&images).instrument(span).await;
-            self.follow(&mut slots, &task, &kubelet, &kube_proxy).await;
+            let late = import_late(Arc::clone(&self.images));
+            let follow = self.follow(&mut slots, &task, &kubelet, &kube_proxy);
+            tokio::join!(late, follow);
         };
         let _ = drain.run(run).await;
     }
@@ -176,6 +179,18 @@ impl Runtime {
             checked: &self.checked,
             state: &self.state,
         }
+    }
+}
+
+/// What add-ons need comes after what every pod needs. Their pods are tried again until it is there.
+async fn import_late(images: Arc<Images>) {
+    while probe::http(10248, "/healthz").await.is_err() {
+        tokio::time::sleep(LOOK).await;
+    }
+    let mut backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(300));
+    while let Err(error) = images.import_late().await {
+        tracing::warn!(%error, "importing images of add-ons");
+        tokio::time::sleep(backoff.next()).await;
     }
 }
 
