@@ -3,7 +3,7 @@
 use crate::{Api, Outcome, eventually, run};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use sextant_project::{Leftovers, Project};
+use sextant_project::{Leftovers, Observed, Project};
 use std::process::Command;
 use std::time::Duration;
 
@@ -27,6 +27,26 @@ impl Cluster {
         cluster.compose(&["up", "--detach"])?;
         cluster.wait_ready(2)?;
         Ok(cluster)
+    }
+
+    /// [`Self::start`] with a collector and a Prometheus beside it; ports of kube-apiserver and the supervisor.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_observed(project: &str, ports: (u16, u16), observed: Observed) -> Result<Self> {
+        let cluster = Self::observed(project, ports, observed);
+        cluster.remove()?;
+        cluster.compose(&["up", "--detach"])?;
+        cluster.wait_ready(2)?;
+        Ok(cluster)
+    }
+
+    /// [`Self::existing`] with a collector and a Prometheus beside it.
+    #[must_use]
+    pub fn observed(project: &str, (api, join): (u16, u16), observed: Observed) -> Self {
+        let mut cluster = Self::existing(project, api, join);
+        cluster.project.observed = Some(observed);
+        cluster
     }
 
     /// A cluster that is there already, in whatever state.
@@ -225,4 +245,20 @@ pub fn docker(arguments: &[&str]) -> Result<String> {
         .ok()
         .map(|text| text.trim().to_owned())
         .with_context(|| format!("docker {arguments:?}"))
+}
+
+/// The same where the output is no text.
+///
+/// # Errors
+/// Docker can't be started or fails.
+pub fn docker_bytes(arguments: &[&str]) -> Result<Vec<u8>> {
+    let done = Command::new("docker")
+        .args(arguments)
+        .output()
+        .with_context(|| format!("docker {arguments:?}"))?;
+    if !done.status.success() {
+        let said = String::from_utf8_lossy(&done.stderr);
+        bail!("docker {arguments:?}: {}: {said}", done.status);
+    }
+    Ok(done.stdout)
 }

@@ -8,7 +8,8 @@ mod tenant;
 mod wait;
 
 pub use api::Api;
-pub use cluster::{Cluster, docker};
+pub use cluster::{Cluster, docker, docker_bytes};
 pub use command::{Outcome, run, run_with_input};
+pub use sextant_project::{Observed, root};
 pub use tenant::Tenant;
 pub use wait::eventually;

@@ -202,7 +202,7 @@ pub const DATASTORE: Dashboard = Dashboard {
             &[
                 ("file", "sextant_datastore_db_bytes"),
                 ("used", "sextant_datastore_db_used_bytes"),
-                ("quota", "sextant_datastore_db_quota_bytes > 0"),
+                ("quota, 0 for none", "sextant_datastore_db_quota_bytes"),
             ],
         ),
         graph(
