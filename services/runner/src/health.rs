@@ -78,6 +78,13 @@ impl Watcher {
                 .metrics
                 .crashes
                 .set(i64::try_from(status.crashes).unwrap_or(i64::MAX));
+            let resident = status
+                .pid()
+                .and_then(|pid| sextant_kit::process::resident_bytes(Some(pid)));
+            self.health
+                .metrics
+                .resident
+                .set(resident.map_or(0, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)));
             let pause = match status.pid() {
                 Some(pid) => self.ask(pid).await,
                 None => {

@@ -1,6 +1,7 @@
 //! What the runner counts.
 
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Unit;
 use sextant_kit::Metrics;
 
 /// The runner's metrics.
@@ -10,6 +11,8 @@ pub(crate) struct RunnerMetrics {
     pub(crate) crashes: Gauge,
     /// 1 while the component is ready.
     pub(crate) ready: Gauge,
+    /// Memory of the component, 0 while it doesn't run.
+    pub(crate) resident: Gauge,
     /// Tunnelled connections open now.
     pub(crate) egress_open: Gauge,
 }
@@ -20,6 +23,7 @@ impl RunnerMetrics {
         let Self {
             crashes,
             ready,
+            resident,
             egress_open,
         } = own.clone();
         metrics.register(|registry| {
@@ -29,6 +33,12 @@ impl RunnerMetrics {
                 crashes,
             );
             registry.register("component_ready", "1 while the component is ready", ready);
+            registry.register_with_unit(
+                "component_resident_memory",
+                "Memory of the component that is in RAM, 0 while it doesn't run",
+                Unit::Bytes,
+                resident,
+            );
             registry.register(
                 "egress_open_connections",
                 "Connections into the node network open now",

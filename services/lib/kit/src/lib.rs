@@ -12,6 +12,7 @@ pub mod error;
 pub mod health;
 pub mod metrics;
 pub mod net;
+pub mod process;
 pub mod readiness;
 pub mod service;
 pub mod telemetry;

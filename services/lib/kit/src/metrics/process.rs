@@ -1,5 +1,6 @@
 //! What the process costs, read from `/proc` when the metrics are: memory, processor time, open files.
 
+use crate::process::resident_bytes;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
@@ -11,7 +12,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Units of the kernel's processor times, the same on every Linux that runs this.
 const TICKS_PER_SECOND: f64 = 100.0;
-const PAGE: u64 = 4096;
 
 /// Reads `/proc/self`.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl Reading {
         let open_files = std::fs::read_dir("/proc/self/fd").ok();
         Self {
             cpu_seconds: read("stat").and_then(|stat| cpu_seconds(&stat)),
-            resident_bytes: read("statm").and_then(|statm| resident_bytes(&statm)),
+            resident_bytes: resident_bytes(None),
             open_files: open_files.map(|files| files.count() as u64),
         }
     }
@@ -56,11 +56,6 @@ fn cpu_seconds(stat: &str) -> Option<f64> {
     let user: f64 = fields.next()?.parse().ok()?;
     let system: f64 = fields.next()?.parse().ok()?;
     Some((user + system) / TICKS_PER_SECOND)
-}
-
-fn resident_bytes(statm: &str) -> Option<u64> {
-    let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * PAGE)
 }
 
 impl Collector for Process {
@@ -111,7 +106,6 @@ mod tests {
         let stat = "7 (a ) b) S 1 7 7 0 -1 4194304 100 0 0 0 250 150 0 0 20 0 4 0 1 1 1";
         assert_eq!(cpu_seconds(stat), Some(4.0));
         assert_eq!(cpu_seconds("7 (a"), None);
-        assert_eq!(resident_bytes("900 10 5 1 0 3 0"), Some(40_960));
     }
 
     #[test]
