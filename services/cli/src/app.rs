@@ -201,7 +201,7 @@ impl Run<'_> {
 
     async fn check_certificates(&mut self, all: bool) -> Result<u8, Error> {
         let mut session = self.session().await?;
-        let asked = ListCertificatesRequest {};
+        let asked = ListCertificatesRequest::default();
         let found = session
             .ask(async |c| c.list_certificates(asked).await)
             .await?;

@@ -238,6 +238,7 @@ fn certificates_are_judged_by_the_newest_of_an_owner() {
                 day,
             ),
         ],
+        left_out: 0,
     };
     let view = CertificatesView::new(certificates(), false, now());
     assert_eq!(view.overdue(), 1);

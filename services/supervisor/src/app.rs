@@ -150,11 +150,11 @@ impl Bound {
             store,
             advertised,
         };
-        let (shared, kube_nodes) = Shared::start(&parts, waits);
+        let (shared, publishers) = Shared::start(&parts, waits);
         let pending = Pending::default();
         let public = routes::public(&parts, &shared, &pending);
         let internal = routes::internal(&parts, &shared, &pending);
-        duties::start(&parts, &shared, kube_nodes);
+        duties::start(&parts, &shared, publishers);
         let serve_public = serve_http(
             listeners.public,
             parts.mesh.server_tls(ClientAuth::Optional),

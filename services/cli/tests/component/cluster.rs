@@ -358,6 +358,37 @@ impl Admin for Served {
         };
         Ok(Response::new(api::ListCertificatesResponse {
             certificates: vec![certificate],
+            left_out: 0,
+        }))
+    }
+
+    async fn overview(
+        &self,
+        request: Request<api::OverviewRequest>,
+    ) -> Answer<api::OverviewResponse> {
+        self.note("Overview");
+        let replica = api::ReplicaOverview {
+            status: Some(api::PartStatus {
+                name: "supervisor".into(),
+                address: "127.0.0.1:9090".into(),
+                ready: true,
+                reasons: Vec::new(),
+            }),
+            version: "0.1.0".into(),
+            resident_bytes: 12 << 20,
+            ..Default::default()
+        };
+        let event = api::EventInfo {
+            reason: "Started".into(),
+            ..Default::default()
+        };
+        Ok(Response::new(api::OverviewResponse {
+            cluster_name: "test".into(),
+            version: "0.1.0".into(),
+            kubernetes_version: "v1.37.2".into(),
+            replicas: vec![replica],
+            events: vec![event; usize::min(1, request.get_ref().events as usize)],
+            ..Default::default()
         }))
     }
 }

@@ -1,7 +1,11 @@
 //! What an operator asks.
 
+mod certificates;
+mod http;
 mod nodes;
+mod overview;
 mod service;
 mod status;
 
+pub use overview::Overviews;
 pub use service::AdminService;

@@ -1,12 +1,14 @@
 //! `Admin`.
 
-use super::{nodes, status};
+use super::{Overviews, certificates, nodes, status};
 use crate::certificates::{Issuer, chain_pem, csr};
 use crate::config::Part;
 use crate::domain::cluster::{ClusterConfig, KUBERNETES_VERSION};
+use crate::domain::events::MOST_EVENTS;
 use crate::domain::fleet::KubeNodes;
 use crate::domain::membership::check_node_name;
 use crate::error::{Error, within};
+use crate::kube::EventsFollower;
 use crate::session::Hub;
 use crate::store::mirror::State;
 use crate::store::{Datastore, keys};
@@ -46,6 +48,10 @@ pub struct AdminService {
     pub hub: Hub,
     /// Nodes of the API.
     pub kube_nodes: watch::Receiver<Arc<KubeNodes>>,
+    /// What the parts do and cost.
+    pub overviews: Overviews,
+    /// Events of the API.
+    pub events: EventsFollower,
     /// `ip:port` of this replica's internal listener.
     pub address: String,
 }
@@ -190,7 +196,7 @@ impl Admin for AdminService {
 
     async fn list_certificates(
         &self,
-        _: Request<ListCertificatesRequest>,
+        request: Request<ListCertificatesRequest>,
     ) -> Result<Response<ListCertificatesResponse>, Status> {
         let what = "cert-authority: listing certificates";
         let mut client = self.mesh.cert_authority();
@@ -207,7 +213,31 @@ impl Admin for AdminService {
             Ok(Response::new(all))
         };
         let certificates = asked(what, certificates).await?;
-        Ok(Response::new(ListCertificatesResponse { certificates }))
+        let (certificates, left_out) = certificates::chosen(certificates, request.get_ref());
+        Ok(Response::new(ListCertificatesResponse {
+            certificates,
+            left_out: u32::try_from(left_out).unwrap_or(u32::MAX),
+        }))
+    }
+
+    async fn overview(
+        &self,
+        request: Request<OverviewRequest>,
+    ) -> Result<Response<OverviewResponse>, Status> {
+        let look = async { Ok::<_, Error>(self.overviews.look().await) };
+        let overview = within("asking the parts", DEADLINE, look).await?;
+        let wanted = usize::try_from(request.get_ref().events).unwrap_or(usize::MAX);
+        let (events, events_missing) = self.events.newest(wanted.min(MOST_EVENTS));
+        Ok(Response::new(OverviewResponse {
+            cluster_name: self.cluster.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            kubernetes_version: KUBERNETES_VERSION.to_owned(),
+            seen_unix_ms: overview.seen_unix_ms,
+            replicas: overview.replicas,
+            replicas_left_out: u32::try_from(overview.left_out).unwrap_or(u32::MAX),
+            events,
+            events_missing,
+        }))
     }
 }
 

@@ -1,8 +1,7 @@
 //! What goes on beside serving: following the API's nodes on every replica, and the leader's work on one.
 
 use super::Parts;
-use super::shared::Shared;
-use crate::domain::fleet::KubeNodes;
+use super::shared::{Publishers, Shared};
 use crate::kube::{
     Addons, bootstrap, keep_endpoints, register_pod_networks, rotating, watch_nodes,
 };
@@ -13,25 +12,18 @@ use crate::token_files::TokenFiles;
 use futures::FutureExt;
 use sextant_identity::{Leaf, Mesh};
 use sextant_proto::certauthority::Profile;
-use std::sync::Arc;
 use tokio::sync::watch;
 
 type Api = watch::Receiver<Option<kube::Client>>;
 
 /// Starts both.
-pub(super) fn start(parts: &Parts, shared: &Shared, nodes: watch::Sender<Arc<KubeNodes>>) {
-    let (publish, api) = watch::channel(None);
-    follow_api(parts, shared, nodes, publish);
-    lead(parts, shared, api);
+pub(super) fn start(parts: &Parts, shared: &Shared, publishers: Publishers) {
+    follow_api(parts, shared, publishers);
+    lead(parts, shared, shared.api.clone());
 }
 
 /// Obtains the certificate for kube-apiserver and follows its nodes.
-fn follow_api(
-    parts: &Parts,
-    shared: &Shared,
-    nodes: watch::Sender<Arc<KubeNodes>>,
-    publish: watch::Sender<Option<kube::Client>>,
-) {
+fn follow_api(parts: &Parts, shared: &Shared, publishers: Publishers) {
     let (mesh, ctx, cluster) = (
         parts.mesh.clone(),
         parts.ctx.clone(),
@@ -44,8 +36,8 @@ fn follow_api(
         };
         match rotating(&cluster, &leaf, mesh.trust(), &ctx.drain) {
             Ok(client) => {
-                publish.send_replace(Some(client.clone()));
-                watch_nodes(client, nodes).await;
+                publishers.api.send_replace(Some(client.clone()));
+                watch_nodes(client, publishers.kube_nodes).await;
             }
             Err(error) => tracing::error!(%error, "no client for kube-apiserver"),
         }

@@ -2,7 +2,7 @@
 
 use super::Parts;
 use super::shared::Shared;
-use crate::admin::AdminService;
+use crate::admin::{AdminService, Overviews};
 use crate::grpc::ComponentsService;
 use crate::join::{Attempts, JoinApi, Nonces, router};
 use crate::metrics::{JoinMetrics, TunnelMetrics};
@@ -51,6 +51,8 @@ pub(super) fn public(parts: &Parts, shared: &Shared, pending: &Pending) -> axum:
         state: shared.state.clone(),
         hub: shared.hub.clone(),
         kube_nodes: shared.kube_nodes.clone(),
+        overviews: Overviews::new(&parts.config.parts),
+        events: shared.events.clone(),
         address: parts.advertised.clone(),
     };
     let grpc = Routes::new(NodeSessionServer::new(sessions)).add_service(AdminServer::new(admin));

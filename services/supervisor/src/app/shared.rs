@@ -4,6 +4,7 @@ use super::{Parts, Waits, address, view};
 use crate::certificates::Issuer;
 use crate::domain::cluster::ClusterConfig;
 use crate::domain::fleet::{Fleet, KubeNodes};
+use crate::kube::EventsFollower;
 use crate::metrics::NodeMetrics;
 use crate::session::{self, Hub};
 use crate::store::lease;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 /// Shared values of one replica.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Shared {
     /// Name of this replica, new at each start.
     pub replica: String,
@@ -28,11 +29,20 @@ pub(super) struct Shared {
     pub queues: Queues,
     pub issuer: Issuer,
     pub tokens: JoinTokensClient<Channel>,
+    /// kube-apiserver, once this replica has a certificate for it.
+    pub api: watch::Receiver<Option<kube::Client>>,
+    pub events: EventsFollower,
+}
+
+/// Where the duties publish what they find.
+pub(super) struct Publishers {
+    pub kube_nodes: watch::Sender<Arc<KubeNodes>>,
+    pub api: watch::Sender<Option<kube::Client>>,
 }
 
 impl Shared {
-    /// Starts the tasks; nodes of the API come from the caller.
-    pub fn start(parts: &Parts, waits: Waits) -> (Self, watch::Sender<Arc<KubeNodes>>) {
+    /// Starts the tasks; what comes from the API is published by the caller.
+    pub fn start(parts: &Parts, waits: Waits) -> (Self, Publishers) {
         let (drain, store) = (&parts.ctx.drain, &parts.store);
         let cluster = Arc::new(parts.config.cluster.clone());
         let replica = format!("{}-{:08x}", address::host_name(), rand::random::<u32>());
@@ -41,6 +51,7 @@ impl Shared {
         let (lease_sender, lease) = watch::channel(None);
         let (kube_sender, kube_nodes) = watch::channel(Arc::new(KubeNodes::new()));
         NodeMetrics::register(&parts.ctx.metrics, kube_nodes.clone());
+        let (api_sender, api) = watch::channel(None);
         let fleet = view::follow(state.clone(), kube_nodes.clone(), drain);
         drain.spawn(mirror::run(
             store.clone(),
@@ -75,7 +86,13 @@ impl Shared {
             issuer: Issuer::new(parts.mesh.clone(), store.clone(), Arc::clone(&cluster)),
             cluster,
             tokens: JoinTokensClient::new(parts.mesh.channel(&parts.config.token_service, peer)),
+            events: EventsFollower::start(api.clone(), drain),
+            api,
         };
-        (shared, kube_sender)
+        let publishers = Publishers {
+            kube_nodes: kube_sender,
+            api: api_sender,
+        };
+        (shared, publishers)
     }
 }

@@ -2,7 +2,9 @@
 
 pub mod cluster;
 pub mod components;
+pub mod events;
 pub mod fleet;
+pub mod measures;
 pub mod membership;
 pub mod queue;
 pub mod routing;

@@ -11,6 +11,7 @@ mod components;
 mod datastore;
 mod join;
 mod nodes;
+mod overview;
 mod rig;
 mod sessions;
 mod token_files;

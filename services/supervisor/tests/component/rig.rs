@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use supervisor::app::{Bound, Listeners};
-use supervisor::config::Config;
+use supervisor::config::{Config, Part};
 use supervisor::store::Datastore;
 use tonic::service::Routes;
 
@@ -85,13 +85,22 @@ impl Rig {
 
     /// The same with other bounds of its public listener.
     pub async fn supervisor_with(&self, limits: Limits) -> Replica {
+        self.replica(limits, vec![]).await
+    }
+
+    /// One that asks these parts for their state.
+    pub async fn supervisor_of(&self, parts: Vec<Part>) -> Replica {
+        self.replica(Limits::default(), parts).await
+    }
+
+    async fn replica(&self, limits: Limits, parts: Vec<Part>) -> Replica {
         let loopback: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let config = Config {
             listen: loopback,
             public_listen: loopback,
             token_service: self.token_service.to_string(),
             nodes_folder: self.folder.path().to_owned(),
-            parts: vec![],
+            parts,
             ..Config::default()
         };
         let (ctx, trigger) = Context::new();

@@ -72,6 +72,7 @@ pub static TABLE: &[Rule] = rules! {
         IssueKubeCredential => &[Role::Admin],
         RenewAdmin => &[Role::Admin],
         ListCertificates => &[Role::Admin],
+        Overview => &[Role::Admin],
     }
     "sextant.node.v1.Node": { Status => LOCAL, Drain => LOCAL, ImportImages => LOCAL }
     "sextant.netpol.v1.NetworkPolicy": { EnsurePod => LOCAL, Explain => LOCAL }
