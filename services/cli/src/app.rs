@@ -1,7 +1,8 @@
 //! From the parsed command line to the answer.
 use crate::Error;
 use crate::args::{
-    Certificate, Cli, Command, Global, HostedPlane, Kubeconfig, Node, Token, TokenCreate,
+    Certificate, Cli, Command, Dashboard, Global, HostedPlane, Kubeconfig, Node, Token,
+    TokenCreate,
 };
 use crate::commands::certificate::CertificatesView;
 use crate::commands::credential;
@@ -10,9 +11,12 @@ use crate::commands::node::{NodesView, RemovedNode};
 use crate::commands::status::StatusView;
 use crate::commands::token::{self, NewToken, RevokedToken, TokensView};
 use crate::commands::version::VersionView;
+use crate::dashboard::draw::Palette;
+use crate::dashboard::view::DashboardView;
+use crate::dashboard::{Feed, live};
 use crate::enrol::Source;
 use crate::hosted;
-use crate::output::{View, render};
+use crate::output::{Format, View, render};
 use crate::pair::{Pair, new_key, request};
 use crate::session::Session;
 use crate::state::{State, write_private};
@@ -41,6 +45,8 @@ pub struct Host<'a> {
     pub program: PathBuf,
     /// The time when the run began.
     pub now: OffsetDateTime,
+    /// How to draw on the terminal that answers go to; `None` where they go elsewhere.
+    pub screen: Option<Palette>,
     /// Answers.
     pub out: &'a mut dyn Write,
     /// Hints and warnings.
@@ -69,6 +75,7 @@ impl Run<'_> {
     async fn command(mut self, command: Command) -> Result<u8, Error> {
         match command {
             Command::Status => self.status().await,
+            Command::Dashboard(wanted) => self.dashboard(wanted).await,
             Command::Token(command) => self.token(command).await,
             Command::Kubeconfig(wanted) => self.kubeconfig(wanted).await,
             Command::Credential => self.credential().await,
@@ -183,6 +190,21 @@ impl Run<'_> {
         Ok(if view.is_ready() { 0 } else { NOT_READY })
     }
 
+    async fn dashboard(&mut self, wanted: Dashboard) -> Result<u8, Error> {
+        let palette = self.host.screen;
+        let palette = palette.filter(|_| !wanted.once && self.global.output == Format::Table);
+        if let Some(palette) = palette {
+            let feed = Feed::new(async || self.session_at(OffsetDateTime::now_utc()).await);
+            return live(feed, wanted.interval, palette).await;
+        }
+        let mut feed = Feed::new(async || self.session().await);
+        let answers = feed.look_twice().await?;
+        drop(feed);
+        let view = DashboardView::new(&answers, self.host.now);
+        self.show(&view)?;
+        Ok(if view.is_ready() { 0 } else { NOT_READY })
+    }
+
     async fn create_token(&mut self, wanted: TokenCreate) -> Result<u8, Error> {
         let mut session = self.session().await?;
         let asked = token::request(&wanted);
@@ -287,6 +309,10 @@ impl Run<'_> {
     }
 
     async fn session(&self) -> Result<Session, Error> {
+        self.session_at(self.host.now).await
+    }
+
+    async fn session_at(&self, now: OffsetDateTime) -> Result<Session, Error> {
         let Global {
             server,
             enrol_dir,
@@ -307,7 +333,7 @@ impl Run<'_> {
                 docker: self.host.docker.clone(),
             },
         };
-        Ok(Session::new(server, source, self.state()?, self.host.now))
+        Ok(Session::new(server, source, self.state()?, now))
     }
 
     fn state(&self) -> Result<State, Error> {

@@ -116,6 +116,8 @@ impl Global {
 pub enum Command {
     /// Show the cluster's parts and nodes, and what each waits for.
     Status,
+    /// Watch the cluster: what its parts do and cost, nodes, certificates, the datastore, the last events.
+    Dashboard(Dashboard),
     /// Join tokens, with which nodes enter the cluster.
     #[command(subcommand)]
     Token(Token),
@@ -144,6 +146,17 @@ pub enum Command {
         #[arg(value_enum)]
         shell: Shell,
     },
+}
+
+/// `sextant dashboard`
+#[derive(Args, Debug)]
+pub struct Dashboard {
+    /// Print it once instead, as it is done also where the output is no terminal, or is wanted as JSON or YAML.
+    #[arg(long)]
+    pub once: bool,
+    /// How often to ask.
+    #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = duration::parse)]
+    pub interval: Duration,
 }
 
 /// `sextant token …`

@@ -5,6 +5,7 @@
 pub mod app;
 pub mod args;
 pub mod commands;
+pub mod dashboard;
 mod duration;
 pub mod enrol;
 mod error;
@@ -19,8 +20,9 @@ pub use error::Error;
 
 use app::Host;
 use clap::Parser;
+use dashboard::draw::Palette;
 use std::env;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use time::OffsetDateTime;
@@ -36,6 +38,7 @@ pub fn main() -> ExitCode {
         state_home: state_home(),
         program: env::current_exe().unwrap_or_else(|_| PathBuf::from("sextant")),
         now: OffsetDateTime::now_utc(),
+        screen: screen(),
         out: &mut out,
         err: &mut err,
     };
@@ -48,6 +51,13 @@ pub fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// The terminal that the answers go to, if they do and it can be drawn on.
+fn screen() -> Option<Palette> {
+    let dumb = env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+    let drawable = io::stdout().is_terminal() && !dumb;
+    drawable.then(|| Palette::wanted(env::var_os("NO_COLOR").as_deref()))
 }
 
 fn is_closed_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {

@@ -6,12 +6,12 @@ use std::collections::HashMap;
 use time::OffsetDateTime;
 
 /// Valid certificates, the next to expire first.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct CertificatesView {
     certificates: Vec<CertificateView>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct CertificateView {
     profile: String,
@@ -77,6 +77,20 @@ impl CertificatesView {
             .filter(|c| c.state == State::Overdue)
             .count()
     }
+
+    /// When the first one ends of those that are renewed by themselves.
+    pub(crate) fn next_end(&self) -> Option<Timestamp> {
+        let kept = self.certificates.iter();
+        kept.filter(|c| c.state != State::OnDemand)
+            .find_map(|c| c.not_after)
+    }
+
+    /// What each column of the table says of each, and whether it is overdue.
+    pub(crate) fn cells(&self, now: OffsetDateTime) -> impl Iterator<Item = ([String; 5], bool)> {
+        self.certificates
+            .iter()
+            .map(move |c| (c.cells(now), c.state == State::Overdue))
+    }
 }
 
 /// Certificates of one owner and purpose replace each other. Addresses may change from one to the next.
@@ -127,6 +141,24 @@ impl CertificateView {
         }
     }
 
+    fn cells(&self, now: OffsetDateTime) -> [String; 5] {
+        [
+            self.profile.clone(),
+            short(&self.requester).to_owned(),
+            self.name(),
+            self.not_after
+                .map(|end| end.relative(now))
+                .unwrap_or_default(),
+            match self.state {
+                State::Fine => "fine",
+                State::OnDemand => "on demand",
+                State::Overdue => "OVERDUE",
+                State::Replaced => "replaced",
+            }
+            .to_owned(),
+        ]
+    }
+
     /// The subject, or for mesh certificates, which have none, the identity.
     fn name(&self) -> String {
         if self.subject.is_empty() {
@@ -154,22 +186,7 @@ impl View for CertificatesView {
     fn table(&self, now: OffsetDateTime) -> String {
         let mut table = Table::new(&["PROFILE", "REQUESTER", "SUBJECT", "EXPIRES", "STATE"]);
         for certificate in &self.certificates {
-            table.row([
-                certificate.profile.clone(),
-                short(&certificate.requester).to_owned(),
-                certificate.name(),
-                certificate
-                    .not_after
-                    .map(|end| end.relative(now))
-                    .unwrap_or_default(),
-                match certificate.state {
-                    State::Fine => "fine",
-                    State::OnDemand => "on demand",
-                    State::Overdue => "OVERDUE",
-                    State::Replaced => "replaced",
-                }
-                .to_owned(),
-            ]);
+            table.row(certificate.cells(now));
         }
         table.render()
     }

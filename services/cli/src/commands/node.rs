@@ -11,7 +11,7 @@ pub struct NodesView {
 }
 
 /// One node.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeView {
     name: String,
@@ -63,24 +63,29 @@ impl NodeView {
         ];
         let mut table = Table::new(&header);
         for node in nodes {
-            table.row([
-                node.name.clone(),
-                node.ready.to_string(),
-                if node.session {
-                    node.supervisor.clone()
-                } else {
-                    "none".to_owned()
-                },
-                node.addresses.join(","),
-                node.pod_cidr.clone(),
-                node.agent_version.clone(),
-                node.joined
-                    .map(|joined| joined.relative(now))
-                    .unwrap_or_default(),
-                node.reason(),
-            ]);
+            table.row(node.cells(now));
         }
         table.render()
+    }
+
+    /// What each column of the table says of it.
+    pub(crate) fn cells(&self, now: OffsetDateTime) -> [String; 8] {
+        [
+            self.name.clone(),
+            self.ready.to_string(),
+            if self.session {
+                self.supervisor.clone()
+            } else {
+                "none".to_owned()
+            },
+            self.addresses.join(","),
+            self.pod_cidr.clone(),
+            self.agent_version.clone(),
+            self.joined
+                .map(|joined| joined.relative(now))
+                .unwrap_or_default(),
+            self.reason(),
+        ]
     }
 
     fn reason(&self) -> String {

@@ -1,8 +1,10 @@
 //! What a command found, as a table for people or as JSON or YAML for programs.
+pub(crate) mod quantity;
 mod table;
 mod timestamp;
 
 pub use table::Table;
+pub(crate) use table::shown;
 pub use timestamp::Timestamp;
 
 use crate::Error;

@@ -52,7 +52,7 @@ impl Table {
 }
 
 /// A cell without what could steer a terminal: names and descriptions come from elsewhere.
-fn shown(cell: &str) -> String {
+pub(crate) fn shown(cell: &str) -> String {
     if cell.trim().is_empty() {
         return "-".to_owned();
     }

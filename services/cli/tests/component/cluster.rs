@@ -142,6 +142,7 @@ impl Cluster {
                 state_home: Some(self.home.path().join("state")),
                 program: Path::new("/usr/local/bin/sextant").to_owned(),
                 now,
+                screen: None,
                 out: &mut out,
                 err: &mut err,
             },

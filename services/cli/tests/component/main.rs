@@ -251,3 +251,20 @@ fn a_static_kubeconfig_holds_a_certificate_of_the_wished_life() {
     );
     assert_eq!(cluster.calls(), ["Enroll", "IssueKubeCredential 7200"]);
 }
+
+#[test]
+fn a_dashboard_without_a_terminal_is_printed_once() {
+    let cluster = Cluster::start();
+    let printed = cluster.sextant("dashboard");
+    assert_eq!(printed.code(), 0, "{}", printed.out);
+    for wanted in ["SERVICES", "12.0 MiB", "CERTIFICATES", "Started"] {
+        assert!(printed.out.contains(wanted), "{wanted}: {}", printed.out);
+    }
+    // Rates need two looks; what hardly changes isn't asked for twice.
+    assert_eq!(cluster.calls(), ["Enroll", "Overview", "Overview"],);
+    let json = cluster.sextant("dashboard --once -o json").out;
+    let view: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(view["replicas"][0]["residentBytes"], 12 << 20);
+    let nobody = cluster.sextant("dashboard --once --server 127.0.0.1:1");
+    assert_eq!(nobody.result.unwrap_err().exit_code(), 3);
+}

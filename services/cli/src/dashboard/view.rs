@@ -1,0 +1,513 @@
+//! What the dashboard shows, made from the answers of the Admin service.
+use super::feed::Answers;
+use super::section::{Section, Tone};
+use super::ui::Tab;
+use crate::commands::certificate::CertificatesView;
+use crate::commands::node::NodeView;
+use crate::duration;
+use crate::output::quantity::{bytes, rate, seconds};
+use crate::output::{Table, Timestamp, View};
+use serde::Serialize;
+use sextant_proto::supervisor::{
+    CallRates, CommitRates, DatastoreOverview, EventInfo, ReplicaOverview,
+};
+use std::time::Duration;
+use time::OffsetDateTime;
+
+/// The cluster at one time.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DashboardView {
+    cluster: String,
+    version: String,
+    kubernetes_version: String,
+    seen: Option<Timestamp>,
+    ready: bool,
+    replicas: Vec<ReplicaView>,
+    replicas_left_out: u32,
+    nodes: Vec<NodeView>,
+    #[serde(flatten)]
+    certificates: CertificatesView,
+    certificates_left_out: u32,
+    events: Vec<EventView>,
+    events_missing: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReplicaView {
+    part: String,
+    address: String,
+    ready: bool,
+    reasons: Vec<String>,
+    version: String,
+    started: Option<Timestamp>,
+    resident_bytes: u64,
+    component_resident_bytes: u64,
+    certificate_not_after: Option<Timestamp>,
+    calls: Option<CallsView>,
+    datastore: Option<DatastoreView>,
+    measures_missing: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CallsView {
+    per_second: f64,
+    failures_per_second: f64,
+    p99_seconds: Option<f64>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DatastoreView {
+    revision: i64,
+    size_bytes: u64,
+    used_bytes: u64,
+    waiting_requests: u64,
+    watches: u64,
+    watches_behind: u64,
+    term: i64,
+    elected: bool,
+    commits: Option<CommitsView>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CommitsView {
+    per_second: f64,
+    requests_per_second: f64,
+    p99_seconds: Option<f64>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct EventView {
+    last: Option<Timestamp>,
+    r#type: String,
+    count: u32,
+    reason: String,
+    object: String,
+    message: String,
+}
+
+impl DashboardView {
+    /// Puts the answers together.
+    #[must_use]
+    pub fn new(answers: &Answers, now: OffsetDateTime) -> Self {
+        let overview = answers.overview.clone();
+        let mut replicas: Vec<_> = overview
+            .replicas
+            .into_iter()
+            .map(ReplicaView::from)
+            .collect();
+        replicas.sort_by(|a, b| (&a.part, &a.address).cmp(&(&b.part, &b.address)));
+        let nodes = NodeView::sorted(answers.nodes.clone());
+        let ready = !replicas.is_empty()
+            && replicas.iter().all(|replica| replica.ready)
+            && nodes.iter().all(NodeView::is_ready);
+        Self {
+            cluster: overview.cluster_name,
+            version: overview.version,
+            kubernetes_version: overview.kubernetes_version,
+            seen: Timestamp::from_unix(overview.seen_unix_ms / 1000),
+            ready,
+            replicas,
+            replicas_left_out: overview.replicas_left_out,
+            nodes,
+            certificates_left_out: answers.certificates.left_out,
+            certificates: CertificatesView::new(answers.certificates.clone(), false, now),
+            events: overview.events.into_iter().map(EventView::from).collect(),
+            events_missing: overview.events_missing,
+        }
+    }
+
+    /// Whether every part and every node is ready.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// Which cluster it is, and in what versions.
+    #[must_use]
+    pub fn heading(&self) -> String {
+        format!(
+            "{} · Sextant {} · Kubernetes {}",
+            self.cluster, self.version, self.kubernetes_version
+        )
+    }
+
+    /// The whole in one line.
+    #[must_use]
+    pub fn summary(&self, now: OffsetDateTime) -> String {
+        let ready = self.replicas.iter().filter(|replica| replica.ready).count();
+        let nodes = self.nodes.iter().filter(|node| node.is_ready()).count();
+        let mut parts = vec![
+            format!("parts {ready}/{}", self.replicas.len()),
+            format!("nodes {nodes}/{}", self.nodes.len()),
+        ];
+        let commits = self
+            .datastores()
+            .filter_map(|(_, store)| store.commits.as_ref());
+        if self.datastores().next().is_some() {
+            let commits: f64 = commits.map(|commits| commits.per_second).sum();
+            parts.push(format!("commits {}/s", rate(commits)));
+        }
+        if let Some(end) = self.certificates.next_end() {
+            parts.push(format!("next certificate {}", end.relative(now)));
+        }
+        parts.join(" · ")
+    }
+
+    /// One table of it.
+    #[must_use]
+    pub fn section(&self, tab: Tab, now: OffsetDateTime) -> Section {
+        match tab {
+            Tab::Services => self.services(now),
+            Tab::Nodes => self.nodes(now),
+            Tab::Certificates => self.certificates(now),
+            Tab::Datastore => self.datastore(),
+            Tab::Events => self.events(now),
+        }
+    }
+
+    fn services(&self, now: OffsetDateTime) -> Section {
+        let mut section = Section::new(
+            Tab::Services.name(),
+            &[
+                ("PART", 0),
+                ("ADDRESS", 3),
+                ("READY", 0),
+                ("VERSION", 5),
+                ("UP", 4),
+                ("REQ/S", 0),
+                ("FAIL/S", 1),
+                ("P99", 0),
+                ("RSS", 0),
+                ("COMPONENT", 2),
+            ],
+        );
+        for replica in &self.replicas {
+            let calls = replica.calls.as_ref();
+            let size = |count| {
+                if count == 0 {
+                    String::new()
+                } else {
+                    bytes(count)
+                }
+            };
+            let tone = match calls {
+                _ if !replica.ready => Tone::Bad,
+                Some(calls) if calls.failures_per_second > 0.0 => Tone::Warning,
+                _ if !replica.reasons.is_empty() => Tone::Warning,
+                _ => Tone::Fine,
+            };
+            section.row(
+                tone,
+                [
+                    replica.part.clone(),
+                    replica.address.clone(),
+                    if replica.ready { "yes" } else { "NO" }.to_owned(),
+                    replica.version.clone(),
+                    replica
+                        .started
+                        .map(|start| start.age(now))
+                        .unwrap_or_default(),
+                    calls
+                        .map(|calls| rate(calls.per_second))
+                        .unwrap_or_default(),
+                    calls
+                        .map(|calls| rate(calls.failures_per_second))
+                        .unwrap_or_default(),
+                    calls
+                        .and_then(|calls| calls.p99_seconds)
+                        .map(seconds)
+                        .unwrap_or_default(),
+                    size(replica.resident_bytes),
+                    size(replica.component_resident_bytes),
+                ],
+            );
+            let told = replica.reasons.join("; ");
+            if !told.is_empty() {
+                section.note(&format!("{} {}: {told}", replica.part, replica.address));
+            }
+            let missing = &replica.measures_missing;
+            if !missing.is_empty() && !told.contains(missing.as_str()) {
+                section.note(&format!("{}: no measures: {missing}", replica.part));
+            }
+        }
+        left_out(&mut section, self.replicas_left_out, "replicas");
+        section
+    }
+
+    fn nodes(&self, now: OffsetDateTime) -> Section {
+        let mut section = Section::new(
+            Tab::Nodes.name(),
+            &[
+                ("NODE", 0),
+                ("READY", 0),
+                ("SESSION", 0),
+                ("ADDRESSES", 3),
+                ("POD CIDR", 2),
+                ("VERSION", 1),
+                ("JOINED", 4),
+            ],
+        );
+        for node in &self.nodes {
+            let tone = if node.is_ready() {
+                Tone::Fine
+            } else {
+                Tone::Bad
+            };
+            let [
+                name,
+                ready,
+                session,
+                addresses,
+                pods,
+                version,
+                joined,
+                reason,
+            ] = node.cells(now);
+            let ready = if ready == "true" { "yes" } else { "NO" }.to_owned();
+            if !reason.is_empty() {
+                section.note(&format!("{name}: {reason}"));
+            }
+            section.row(
+                tone,
+                [name, ready, session, addresses, pods, version, joined],
+            );
+        }
+        if self.nodes.is_empty() {
+            section.note("No node has joined yet.");
+        }
+        section
+    }
+
+    fn certificates(&self, now: OffsetDateTime) -> Section {
+        let columns = [
+            ("EXPIRES", 0),
+            ("STATE", 0),
+            ("PROFILE", 0),
+            ("REQUESTER", 1),
+            ("SUBJECT", 0),
+        ];
+        let mut section = Section::new(Tab::Certificates.name(), &columns);
+        for ([profile, requester, subject, expires, state], overdue) in self.certificates.cells(now)
+        {
+            let tone = if overdue { Tone::Bad } else { Tone::Fine };
+            section.row(tone, [expires, state, profile, requester, subject]);
+        }
+        left_out(
+            &mut section,
+            self.certificates_left_out,
+            "certificates that expire later",
+        );
+        section
+    }
+
+    fn datastore(&self) -> Section {
+        let mut section = Section::new(
+            Tab::Datastore.name(),
+            &[
+                ("REPLICA", 0),
+                ("ROLE", 4),
+                ("REVISION", 3),
+                ("SIZE", 0),
+                ("IN USE", 5),
+                ("COMMITS/S", 0),
+                ("REQ/S", 2),
+                ("P99", 0),
+                ("WAITING", 1),
+                ("WATCHES", 0),
+                ("BEHIND", 0),
+            ],
+        );
+        for (address, store) in self.datastores() {
+            let commits = store.commits.as_ref();
+            let tone = if store.watches_behind > 0 {
+                Tone::Warning
+            } else {
+                Tone::Fine
+            };
+            let role = match (store.term, store.elected) {
+                (0, _) => "alone",
+                (_, true) => "elected",
+                (_, false) => "standing by",
+            };
+            section.row(
+                tone,
+                [
+                    address.to_owned(),
+                    role.to_owned(),
+                    store.revision.to_string(),
+                    bytes(store.size_bytes),
+                    bytes(store.used_bytes),
+                    commits
+                        .map(|commits| rate(commits.per_second))
+                        .unwrap_or_default(),
+                    commits
+                        .map(|commits| rate(commits.requests_per_second))
+                        .unwrap_or_default(),
+                    commits
+                        .and_then(|commits| commits.p99_seconds)
+                        .map(seconds)
+                        .unwrap_or_default(),
+                    store.waiting_requests.to_string(),
+                    store.watches.to_string(),
+                    store.watches_behind.to_string(),
+                ],
+            );
+        }
+        if section.rows.is_empty() {
+            section.note("No datastore-proxy tells its measures.");
+        }
+        section
+    }
+
+    fn events(&self, now: OffsetDateTime) -> Section {
+        let columns = [
+            ("LAST", 0),
+            ("TYPE", 1),
+            ("COUNT", 3),
+            ("REASON", 0),
+            ("OBJECT", 0),
+            ("MESSAGE", 0),
+        ];
+        let mut section = Section::new(Tab::Events.name(), &columns);
+        for event in &self.events {
+            let tone = if event.r#type == "Warning" {
+                Tone::Warning
+            } else {
+                Tone::Fine
+            };
+            section.row(
+                tone,
+                [
+                    event.last.map(|last| last.age(now)).unwrap_or_default(),
+                    event.r#type.clone(),
+                    event.count.to_string(),
+                    event.reason.clone(),
+                    event.object.clone(),
+                    event.message.clone(),
+                ],
+            );
+        }
+        if !self.events_missing.is_empty() {
+            section.note(&format!("No newer events: {}", self.events_missing));
+        } else if self.events.is_empty() {
+            section.note("No events within the last hour.");
+        }
+        section
+    }
+
+    fn datastores(&self) -> impl Iterator<Item = (&str, &DatastoreView)> {
+        self.replicas
+            .iter()
+            .filter_map(|replica| Some((replica.address.as_str(), replica.datastore.as_ref()?)))
+    }
+}
+
+fn left_out(section: &mut Section, count: u32, what: &str) {
+    if count > 0 {
+        section.note(&format!("{count} more {what} aren't shown."));
+    }
+}
+
+impl View for DashboardView {
+    fn table(&self, now: OffsetDateTime) -> String {
+        let mut heading = Table::new(&["CLUSTER", "SEXTANT", "KUBERNETES", "READY"]);
+        heading.row([
+            self.cluster.clone(),
+            self.version.clone(),
+            self.kubernetes_version.clone(),
+            self.ready.to_string(),
+        ]);
+        let sections = Tab::ALL.map(|tab| {
+            let section = self.section(tab, now);
+            format!("\n{}\n{}", section.title.to_uppercase(), section.print())
+        });
+        heading.render() + &sections.concat()
+    }
+}
+
+impl From<ReplicaOverview> for ReplicaView {
+    fn from(replica: ReplicaOverview) -> Self {
+        let status = replica.status.unwrap_or_default();
+        Self {
+            part: status.name,
+            address: status.address,
+            ready: status.ready,
+            reasons: status.reasons,
+            version: replica.version,
+            started: Timestamp::from_unix(replica.started_unix),
+            resident_bytes: replica.resident_bytes,
+            component_resident_bytes: replica.component_resident_bytes,
+            certificate_not_after: Timestamp::from_unix(replica.certificate_not_after_unix),
+            calls: replica.calls.map(CallsView::from),
+            datastore: replica.datastore.map(DatastoreView::from),
+            measures_missing: replica.measures_missing,
+        }
+    }
+}
+
+impl From<CallRates> for CallsView {
+    fn from(rates: CallRates) -> Self {
+        Self {
+            per_second: rates.per_second,
+            failures_per_second: rates.failures_per_second,
+            p99_seconds: rates.p99_seconds,
+        }
+    }
+}
+
+impl From<DatastoreOverview> for DatastoreView {
+    fn from(store: DatastoreOverview) -> Self {
+        Self {
+            revision: store.revision,
+            size_bytes: store.size_bytes,
+            used_bytes: store.used_bytes,
+            waiting_requests: store.waiting_requests,
+            watches: store.watches,
+            watches_behind: store.watches_behind,
+            term: store.term,
+            elected: store.elected,
+            commits: store.commits.map(CommitsView::from),
+        }
+    }
+}
+
+impl From<CommitRates> for CommitsView {
+    fn from(rates: CommitRates) -> Self {
+        Self {
+            per_second: rates.per_second,
+            requests_per_second: rates.requests_per_second,
+            p99_seconds: rates.p99_seconds,
+        }
+    }
+}
+
+impl From<EventInfo> for EventView {
+    fn from(event: EventInfo) -> Self {
+        Self {
+            last: Timestamp::from_unix(event.last_unix),
+            r#type: event.r#type,
+            count: event.count,
+            reason: event.reason,
+            object: event.object,
+            message: event.message,
+        }
+    }
+}
+
+/// How long ago, for cells in which everything is ago.
+trait Age {
+    fn age(self, now: OffsetDateTime) -> String;
+}
+
+impl Age for Timestamp {
+    fn age(self, now: OffsetDateTime) -> String {
+        let distance = now - OffsetDateTime::from(self);
+        duration::human(Duration::try_from(distance).unwrap_or_default())
+    }
+}
