@@ -10,6 +10,7 @@ mod certificates;
 mod clock;
 mod configuration;
 mod crash;
+mod dashboard;
 mod disk;
 mod join_port;
 mod keys;
@@ -51,6 +52,7 @@ cases! {
     access::every_cell_of_the_table,
     keys::ranges_are_cut_by_identity,
     join_port::strangers_do_not_stop_it,
+    dashboard::shows_the_plane_and_gives_the_terminal_back,
     clock::three_days_off,
     clock::a_day_off,
 }

@@ -49,6 +49,7 @@ pub fn role(name: &OsStr) -> Option<fn() -> ExitCode> {
         b"cert-authority" => sextant_kit::main::<cert_authority::app::App>,
         b"datastore-proxy" => sextant_kit::main::<datastore_proxy::app::App>,
         b"runner" => sextant_kit::main::<sextant_runner::app::Runner>,
+        b"sextant" => sextant_cli::main,
         b"supervisor" => sextant_kit::main::<supervisor::app::App>,
         b"token-service" => sextant_kit::main::<token_service::app::TokenService>,
         b"node" => crate::node::main,

@@ -178,6 +178,7 @@ fn shown() -> Shown {
     Shown {
         view: Some(view(&answers())),
         at: Some(now()),
+        asking: None,
         trouble: None,
     }
 }
@@ -279,6 +280,18 @@ fn trouble_and_help_are_shown_over_what_was_known() {
     ui.press(KeyEvent::from(KeyCode::Char('?')));
     let buffer = drawn(SMALL, &mut ui, &shown, Palette::Plain);
     compare("dashboard-trouble.screen", &text(&buffer));
+}
+
+#[test]
+fn an_answer_that_is_late_is_told() {
+    let mut shown = shown();
+    let ago = |seconds| Some(now() - time::Duration::seconds(seconds));
+    (shown.at, shown.asking) = (ago(4), ago(2));
+    let soon = text(&drawn(SMALL, &mut Ui::default(), &shown, Palette::Plain));
+    assert!(soon.contains("? help"), "{soon}");
+    (shown.at, shown.asking) = (ago(9), ago(7));
+    let late = text(&drawn(SMALL, &mut Ui::default(), &shown, Palette::Plain));
+    assert!(late.contains("is 9s old, no answer for 7s"), "{late}");
 }
 
 #[test]

@@ -45,7 +45,9 @@ impl Plane {
                 "token_service": self.address(Part::TokenService),
                 "datastore": datastore,
                 "nodes_folder": self.path("nodes"),
-                "parts": [],
+                "parts": Part::ALL.map(|part| {
+                    json!({"name": part.name(), "admin": self.admin_address(part)})
+                }),
                 "cluster": {
                     "nodes": ["node-1"],
                     "supervisors": [self.address(Part::Edge)],

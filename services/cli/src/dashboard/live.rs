@@ -41,7 +41,10 @@ where
 {
     let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
     loop {
-        let pause = match feed.look().await {
+        publish.send_modify(|shown| shown.asking = Some(OffsetDateTime::now_utc()));
+        let answer = feed.look().await;
+        publish.send_modify(|shown| shown.asking = None);
+        let pause = match answer {
             Ok(answers) => {
                 backoff.reset();
                 publish.send_modify(|shown| shown.answered(&answers));

@@ -19,6 +19,9 @@ use time::OffsetDateTime;
 /// From this size on, all tables have room side by side.
 const LARGE: (u16, u16) = (140, 40);
 
+/// An answer that takes longer is worth a word.
+const LATE: Duration = Duration::from_secs(3);
+
 const KEYS: [(&str, &str); 8] = [
     ("q, Esc, Ctrl-C", "end"),
     ("Tab, Right, l", "next table"),
@@ -37,6 +40,8 @@ pub struct Shown {
     pub view: Option<DashboardView>,
     /// When that was.
     pub at: Option<OffsetDateTime>,
+    /// Since when an answer is waited for.
+    pub asking: Option<OffsetDateTime>,
     /// Why nothing newer is known.
     pub trouble: Option<Trouble>,
 }
@@ -58,10 +63,7 @@ pub fn draw(
     palette: Palette,
     now: OffsetDateTime,
 ) {
-    let trouble = shown
-        .trouble
-        .as_ref()
-        .map(|trouble| told(trouble, shown.at, now));
+    let trouble = told(shown, now);
     let width = usize::from(frame.area().width.max(1));
     let bottom = trouble
         .as_ref()
@@ -97,20 +99,27 @@ pub fn draw(
     }
 }
 
-fn told(trouble: &Trouble, at: Option<OffsetDateTime>, now: OffsetDateTime) -> String {
-    let until =
-        |time: OffsetDateTime| duration::human(Duration::try_from(time - now).unwrap_or_default());
-    let since =
-        |time: OffsetDateTime| duration::human(Duration::try_from(now - time).unwrap_or_default());
-    let message = shown(&trouble.message);
-    let next = until(trouble.next);
-    match at {
-        Some(at) => format!(
-            "What is shown is {} old, next try in {next}: {message}",
-            since(at)
-        ),
-        None => format!("Next try in {next}: {message}"),
-    }
+/// Why what is shown isn't new, if it isn't.
+fn told(known: &Shown, now: OffsetDateTime) -> Option<String> {
+    let since = |time| Duration::try_from(now - time).unwrap_or_default();
+    let asking = known.asking.map(since);
+    let next = match (&known.trouble, asking) {
+        (None, Some(waited)) if waited > LATE => {
+            format!("no answer for {}", duration::human(waited))
+        }
+        (None, _) => return None,
+        (Some(trouble), Some(_)) => format!("trying again: {}", shown(&trouble.message)),
+        (Some(trouble), None) => {
+            let pause = Duration::try_from(trouble.next - now).unwrap_or_default();
+            let pause = duration::human(pause);
+            format!("next try in {pause}: {}", shown(&trouble.message))
+        }
+    };
+    let old = known.at.map(|at| duration::human(since(at)));
+    Some(match old {
+        Some(old) => format!("What is shown is {old} old, {next}"),
+        None => format!("Nothing is known yet, {next}"),
+    })
 }
 
 /// Lines that a text takes at most when it is wrapped between words.
