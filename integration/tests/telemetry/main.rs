@@ -8,7 +8,7 @@ mod traces;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use prometheus::Prometheus;
-use sextant_integration::{Api, Cluster, Observed};
+use sextant_integration::{Cluster, Observed};
 use std::process::ExitCode;
 use std::sync::Arc;
 

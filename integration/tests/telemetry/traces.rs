@@ -3,7 +3,7 @@
 use crate::Subject;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use sextant_integration::{Api, Cluster, docker_bytes, eventually};
+use sextant_integration::{Cluster, docker_bytes, eventually};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
