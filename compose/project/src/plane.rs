@@ -346,6 +346,7 @@ mod tests {
                 name: "sextant".to_owned(),
                 api_port: 6443,
                 join_port: 9443,
+                observed: None,
             },
             name: "tenant-a".to_owned(),
             api_port: 30443,

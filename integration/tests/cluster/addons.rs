@@ -110,7 +110,7 @@ pub fn provisioner_rights(cluster: &Cluster) -> Result<()> {
                 "capabilities": {"drop": ["ALL"], "add": ["DAC_OVERRIDE"]},
             },
         }],
-        "volumes": [{"name": "out", "hostPath": {"path": "/var/lib/sextant/volumes/../"}}],
+        "volumes": [{"name": "out", "hostPath": {"path": "/var/lib/sextant/"}}],
     }));
     let everything = json!({
         "apiVersion": "v1", "kind": "PersistentVolume",

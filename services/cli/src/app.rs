@@ -1,8 +1,7 @@
 //! From the parsed command line to the answer.
 use crate::Error;
 use crate::args::{
-    Certificate, Cli, Command, Dashboard, Global, HostedPlane, Kubeconfig, Node, Token,
-    TokenCreate,
+    Certificate, Cli, Command, Dashboard, Global, HostedPlane, Kubeconfig, Node, Token, TokenCreate,
 };
 use crate::commands::certificate::CertificatesView;
 use crate::commands::credential;
