@@ -173,15 +173,16 @@ impl Cluster {
             if !edge(&[])?.is_empty() {
                 return Ok(());
             }
+            let observed = self.project.observed.map(|o| o.prometheus_port);
             let ports = [self.project.api_port, self.project.join_port];
-            let Some((port, error)) = ports.into_iter().find_map(taken) else {
+            let Some((port, error)) = ports.into_iter().chain(observed).find_map(taken) else {
                 return Ok(());
             };
             // After an interrupted start the engine may be about to start or to stop ours.
             if edge(&["--all"])?.is_empty() || started.elapsed() > Duration::from_secs(10) {
                 bail!(
                     "port {port} of 127.0.0.1 can't be used: {error}; free it (`ss -ltnp` as root shows who has \
-                     it), or choose others: cargo xtask up --api-port 7443 --join-port 10443"
+                     it), or choose others: cargo xtask up --api-port 7443 --join-port 10443 --prometheus-port 19090"
                 );
             }
             std::thread::sleep(Duration::from_millis(300));

@@ -24,8 +24,8 @@ const TARGETS: &[(&str, usize)] = &[
     ("prometheus", 1),
     ("supervisor", 1),
     ("token-service", 1),
-    // kube-apiserver, kube-controller-manager, kube-scheduler, and kube-proxy of two nodes.
-    ("upstream", 5),
+    // kube-apiserver, kube-controller-manager, kube-scheduler; kubelet and kube-proxy of two nodes.
+    ("upstream", 7),
 ];
 
 pub fn every_target_answers(subject: &Subject) -> Result<()> {

@@ -84,16 +84,18 @@ impl Agent {
             std::fs::create_dir_all(&folder).map_err(|e| Error::file("making", folder, e))?;
         }
         let token = token(&config.token_file)?;
-        neighbours::offer(&ctx.metrics);
+        let state = State::new(&config.state_dir);
+        let addresses = watch::Sender::new(Vec::new());
+        neighbours::offer(&ctx.metrics, &checked.name, &state, addresses.subscribe());
         Ok(Self {
-            state: State::new(&config.state_dir),
+            state,
             images: Arc::new(Images::new(&config)),
             metrics: NodeMetrics::register(&ctx.metrics),
             config: Arc::new(config),
             checked,
             ctx,
             token,
-            addresses: watch::Sender::new(Vec::new()),
+            addresses,
             joined: watch::Sender::new(None),
             open: watch::Sender::new(BTreeSet::new()),
             children: Children::default(),

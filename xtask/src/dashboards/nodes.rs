@@ -14,6 +14,11 @@ pub const NODES: Dashboard = Dashboard {
             &[("{{node}}", "sextant_node_sessions")],
         ),
         graph(
+            "How many pods run?",
+            Unit::Count,
+            &[("{{node}}", "kubelet_running_pods")],
+        ),
+        graph(
             "How many neighbours does each node know?",
             Unit::Count,
             &[("{{node}}", "sextant_node_peers")],
@@ -132,6 +137,22 @@ pub const POD_START: Dashboard = Dashboard {
             &[(
                 "99 of 100",
                 "histogram_quantile(0.99, sum by (le) (rate(scheduler_pod_scheduling_sli_duration_seconds_bucket[30m])))",
+            )],
+        ),
+        graph(
+            "How long does kubelet take, images apart?",
+            Unit::Seconds,
+            &[(
+                "{{node}}",
+                "histogram_quantile(0.99, sum by (node, le) (rate(kubelet_pod_start_sli_duration_seconds_bucket[30m])))",
+            )],
+        ),
+        graph(
+            "How long does containerd take?",
+            Unit::Seconds,
+            &[(
+                "{{node}} {{operation_type}}",
+                "histogram_quantile(0.99, sum by (node, operation_type, le) (rate(kubelet_runtime_operations_duration_seconds_bucket{operation_type=~\"run_podsandbox|create_container|start_container|pull_image\"}[30m])))",
             )],
         ),
         graph(

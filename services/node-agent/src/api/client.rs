@@ -68,7 +68,7 @@ impl ApiClient {
         content_type: &str,
         body: &Value,
     ) -> anyhow::Result<Answer> {
-        let tls = TlsConnector::from(Arc::new(self.tls()?));
+        let tls = TlsConnector::from(Arc::new(tls(&self.state)?));
         let stream = TcpStream::connect(self.address).await?;
         let stream = tls
             .connect(ServerName::from(self.address.ip()), stream)
@@ -102,19 +102,20 @@ impl ApiClient {
             body: serde_json::from_slice(&body).unwrap_or(Value::Null),
         })
     }
+}
 
-    fn tls(&self) -> anyhow::Result<rustls::ClientConfig> {
-        let mut roots = rustls::RootCertStore::empty();
-        for anchor in CertificateDer::pem_file_iter(self.state.cluster_server_ca())? {
-            roots.add(anchor?)?;
-        }
-        let pem = self.state.pem(Purpose::KubeletClient);
-        let chain = CertificateDer::pem_file_iter(&pem)?.collect::<Result<Vec<_>, _>>()?;
-        let key = PrivateKeyDer::from_pem_file(&pem)?;
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        Ok(rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_client_auth_cert(chain, key)?)
+/// The kubelet's certificate towards servers of the cluster.
+pub fn tls(state: &State) -> anyhow::Result<rustls::ClientConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    for anchor in CertificateDer::pem_file_iter(state.cluster_server_ca())? {
+        roots.add(anchor?)?;
     }
+    let pem = state.pem(Purpose::KubeletClient);
+    let chain = CertificateDer::pem_file_iter(&pem)?.collect::<Result<Vec<_>, _>>()?;
+    let key = PrivateKeyDer::from_pem_file(&pem)?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    Ok(rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)?)
 }

@@ -6,6 +6,6 @@ mod dns;
 mod offer;
 
 pub use balancer::Balancer;
-pub use client::ApiClient;
+pub use client::{ApiClient, tls};
 pub use dns::Forwarder;
 pub use offer::offer;
