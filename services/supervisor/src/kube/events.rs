@@ -109,34 +109,58 @@ async fn watch_events(client: Client, publish: &watch::Sender<Seen>) {
     let config = watcher::Config::default().page_size(PAGE);
     let mut stream =
         std::pin::pin!(watcher(Api::<KubeEvent>::all(client), config).default_backoff());
-    let (mut listed, mut current) = (RecentEvents::default(), RecentEvents::default());
+    let mut followed = Followed::default();
     loop {
         match stream.try_next().await {
-            Ok(Some(Event::Init)) => listed = RecentEvents::default(),
-            Ok(Some(Event::InitApply(event))) => {
-                let (uid, info) = view(event);
-                listed.note(uid, info);
-                continue;
-            }
-            Ok(Some(Event::InitDone)) => current = std::mem::take(&mut listed),
-            Ok(Some(Event::Apply(event))) => {
-                let (uid, info) = view(event);
-                current.note(uid, info);
-            }
-            Ok(Some(Event::Delete(event))) => {
-                current.forget(&event.metadata.uid.unwrap_or_default());
+            Ok(Some(event)) => {
+                if followed.take(event) {
+                    publish.send_replace(Seen {
+                        events: Arc::new(followed.current.clone()),
+                        missing: String::new(),
+                    });
+                }
             }
             Ok(None) => return,
             Err(error) => {
                 tracing::debug!(%error, "watching events");
                 publish.send_modify(|seen| seen.missing = format!("kube-apiserver: {error}"));
-                continue;
             }
         }
-        publish.send_replace(Seen {
-            events: Arc::new(current.clone()),
-            missing: String::new(),
-        });
+    }
+}
+
+/// What the watch has brought.
+#[derive(Debug, Default)]
+struct Followed {
+    /// A list that isn't complete yet.
+    listed: RecentEvents,
+    current: RecentEvents,
+}
+
+impl Followed {
+    /// Whether there is something new to show. A list that begins isn't: what was known stays until it is complete.
+    fn take(&mut self, event: Event<KubeEvent>) -> bool {
+        match event {
+            Event::Init => self.listed = RecentEvents::default(),
+            Event::InitApply(event) => {
+                let (uid, info) = view(event);
+                self.listed.note(uid, info);
+            }
+            Event::InitDone => {
+                self.current = std::mem::take(&mut self.listed);
+                return true;
+            }
+            Event::Apply(event) => {
+                let (uid, info) = view(event);
+                self.current.note(uid, info);
+                return true;
+            }
+            Event::Delete(event) => {
+                self.current.forget(&event.metadata.uid.unwrap_or_default());
+                return true;
+            }
+        }
+        false
     }
 }
 
@@ -197,6 +221,24 @@ mod tests {
         );
         assert_eq!((new.count, new.last_unix), (7, 1_795_659_600));
         assert_eq!(new.object, "Node node-1");
+    }
+
+    #[test]
+    fn a_new_list_takes_the_old_one_s_place_when_it_is_complete() {
+        let event = |uid: &str| {
+            let text = format!(r#"{{"metadata": {{"uid": "{uid}"}}, "involvedObject": {{}}}}"#);
+            serde_json::from_str::<KubeEvent>(&text).unwrap()
+        };
+        let mut followed = Followed::default();
+        let known = |followed: &Followed| followed.current.newest(9).len();
+        assert!(!followed.take(Event::Init), "nothing is known yet");
+        assert!(!followed.take(Event::InitApply(event("a"))));
+        assert!(followed.take(Event::InitDone) && known(&followed) == 1);
+        assert!(followed.take(Event::Apply(event("b"))) && known(&followed) == 2);
+        assert!(!followed.take(Event::Init) && known(&followed) == 2);
+        assert!(followed.take(Event::InitDone) && known(&followed) == 0);
+        followed.take(Event::Apply(event("c")));
+        assert!(followed.take(Event::Delete(event("c"))) && known(&followed) == 0);
     }
 
     #[tokio::test(start_paused = true)]
