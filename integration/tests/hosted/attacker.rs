@@ -166,7 +166,7 @@ spec:
                     (part, port),
                     ("kube-apiserver", 6443) | ("supervisor", 9443)
                 );
-                let code = root(&format!("nc -z -w 2 {ip} {port}"))?.code;
+                let code = root(&format!("nc -w 2 {ip} {port} -e /bin/true"))?.code;
                 ensure!(
                     (code == 0) == public,
                     "{part} {ip}:{port} from a node of the neighbour: nc ended with {code}"

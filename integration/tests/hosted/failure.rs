@@ -69,30 +69,33 @@ pub fn without_token_review(world: &World) -> Result<()> {
     world
         .host
         .kubectl(&["delete", "clusterrolebinding", &binding])?;
+    let outcome = says_what_it_waits_for(world);
+    world.host.apply(&kept.to_string())?;
+    outcome?;
+    world.wait_whole(a)
+}
+
+fn says_what_it_waits_for(world: &World) -> Result<()> {
+    let a = &world.a;
     for pod in world.pods(a, "token-service")? {
-        world.host.kubectl(&[
-            "delete",
-            "pod",
-            text(&pod, "/metadata/name")?,
-            "-n",
-            a.name(),
-            "--wait=false",
-        ])?;
+        let name = text(&pod, "/metadata/name")?;
+        world
+            .host
+            .kubectl(&["delete", "pod", name, "-n", a.name(), "--wait=false"])?;
     }
     eventually("an event says why token-service waits", SOON, || {
         let unhealthy = "--field-selector=reason=Unhealthy";
         let events = world.host.get(&["events", "-n", a.name(), unhealthy])?;
         let said = events["items"].as_array().into_iter().flatten();
         let said: Vec<_> = said.filter_map(|event| event["message"].as_str()).collect();
-        let reason = |said: &&&str| {
-            said.contains("enrolling as service/token-service") && said.contains("TokenReview")
+        let reason = |said: &str| {
+            said.contains("enrolling as service/token-service") && said.contains("tokenreviews")
         };
-        ensure!(said.iter().any(|said| reason(&said)), "{said:#?}");
+        ensure!(said.iter().any(|said| reason(said)), "{said:#?}");
         Ok(())
     })?;
-    a.kubectl(&["create", "configmap", "without-review"])?;
-    world.host.apply(&kept.to_string())?;
-    world.wait_whole(a)
+    a.kubectl(&["create", "configmap", "without-review"])
+        .map(drop)
 }
 
 /// A hosting node with parts of both planes on it.

@@ -38,7 +38,7 @@ impl Metrics {
     }
 
     /// Adds what `service` says of itself: version, readiness, memory and processor time. Once per process.
-    pub(crate) fn describe(&self, service: &str, readiness: &Readiness) {
+    pub fn describe(&self, service: &str, readiness: &Readiness) {
         self.register(|registry| {
             let build = Info::new([
                 ("service", service.to_owned()),

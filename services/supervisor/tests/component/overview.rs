@@ -12,6 +12,7 @@ use supervisor::config::Part;
 /// The admin port of a part that has a datastore.
 async fn part(name: &str) -> (Part, Context, DrainTrigger) {
     let (context, trigger) = Context::new();
+    context.metrics.describe(name, &context.readiness);
     context.metrics.register(|registry| {
         let revision = Gauge::<i64>::default();
         revision.set(42);
