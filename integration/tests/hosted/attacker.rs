@@ -139,7 +139,7 @@ spec:
     - name: main
       image: "{IMAGE}"
       command: [sleep, "86400"]
-      securityContext: {{privileged: true, runAsUser: 0}}
+      securityContext: {{runAsUser: 0, capabilities: {{add: [NET_ADMIN]}}}}
 "#
     ))?;
     world.a.kubectl(&[

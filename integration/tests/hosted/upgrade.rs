@@ -19,7 +19,7 @@ pub fn wrong_values(world: &World) -> Result<()> {
     for (set, sentence) in [
         ("kubeApiserver.replicas=many", "replicas"),
         ("kubeApiservers.replicas=2", "kubeApiservers"),
-        ("datastoreProxy.replicas=2", "sqlite"),
+        ("datastoreProxy.replicas=2", "one volume"),
     ] {
         let refused = world.a.install(&[set])?;
         ensure!(
