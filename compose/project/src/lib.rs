@@ -1,6 +1,7 @@
 //! A cluster of `compose.yaml`: its name, its ports, where its files lie, and the commands that drive it. Who runs
 //! them, how long they may take and what is shown of them is the caller's business.
 
+mod hosting;
 mod leftovers;
 mod plane;
 
