@@ -200,7 +200,7 @@ proptest! {
     #[test]
     fn no_certificate_leaves_its_cell(
         requester in prop::sample::select(identities()),
-        profile in prop_oneof![20 => 1..=16i32, 1 => -1..=0i32, 1 => 17..=40i32],
+        profile in prop_oneof![20 => 1..=17i32, 1 => -1..=0i32, 1 => 18..=40i32],
         whose in whose(),
         name in verdict(GOOD_NAMES, BAD_NAMES),
         addresses in prop::collection::vec(verdict(GOOD_ADDRESSES, BAD_ADDRESSES), 0..4),
