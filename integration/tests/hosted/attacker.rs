@@ -76,7 +76,11 @@ pub fn tokens(world: &World) -> Result<()> {
         );
         Ok(())
     })?;
-    docker(&["rm", "--force", "--volumes", &name]).map(drop)
+    docker(&["rm", "--force", &name])?;
+    for ending in ["", "-containerd", "-kubelet", "-log"] {
+        docker(&["volume", "rm", "--force", &format!("{name}{ending}")])?;
+    }
+    Ok(())
 }
 
 /// Accounts of A's pods, in the hosting cluster.
