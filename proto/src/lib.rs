@@ -5,6 +5,9 @@
 #![allow(missing_docs, unreachable_pub, clippy::all)]
 
 pub mod join;
+mod replaced;
+
+pub use replaced::replaced;
 
 /// `sextant.certauthority.v1`
 pub mod certauthority {

@@ -6,6 +6,8 @@
     reason = "a test may stop at the first surprise"
 )]
 
+mod support;
+
 use crossterm::event::{KeyCode, KeyEvent};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -15,32 +17,12 @@ use sextant_cli::dashboard::Answers;
 use sextant_cli::dashboard::draw::{Palette, Shown, Trouble, draw};
 use sextant_cli::dashboard::ui::{Tab, Ui};
 use sextant_cli::dashboard::view::DashboardView;
-use sextant_cli::output::{Format, render};
 use sextant_proto::supervisor::{
     CallRates, CertificateInfo, CommitRates, DatastoreOverview, EventInfo,
     ListCertificatesResponse, ListNodesResponse, NodeInfo, OverviewResponse, PartStatus,
     ReplicaOverview,
 };
-use std::path::Path;
-use time::OffsetDateTime;
-
-const NOW: i64 = 1_800_000_000;
-const HOUR: i64 = 3_600;
-
-fn now() -> OffsetDateTime {
-    OffsetDateTime::from_unix_timestamp(NOW).unwrap()
-}
-
-fn compare(name: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(name);
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, text).unwrap();
-    }
-    let wanted = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(text, wanted, "{} differs", path.display());
-}
+use support::{HOUR, NOW, all_formats, compare, now};
 
 fn replica(name: &str, host: u8, reasons: &[&str]) -> ReplicaOverview {
     ReplicaOverview {
@@ -215,14 +197,7 @@ const SMALL: (u16, u16) = (80, 24);
 fn is_printed_in_every_format() {
     let view = view(&answers());
     assert!(!view.is_ready());
-    for (format, extension) in [
-        (Format::Table, "txt"),
-        (Format::Json, "json"),
-        (Format::Yaml, "yaml"),
-    ] {
-        let name = format!("dashboard.{extension}");
-        compare(&name, &render(format, &view, now()).unwrap());
-    }
+    all_formats("dashboard", &view);
 }
 
 #[test]

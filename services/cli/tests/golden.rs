@@ -6,6 +6,8 @@
     reason = "a test may stop at the first surprise"
 )]
 
+mod support;
+
 use clap::Parser;
 use sextant_cli::args::{Cli, Command, Token};
 use sextant_cli::commands::certificate::CertificatesView;
@@ -14,45 +16,14 @@ use sextant_cli::commands::node::NodesView;
 use sextant_cli::commands::status::StatusView;
 use sextant_cli::commands::token::{NewToken, TokensView};
 use sextant_cli::commands::version::VersionView;
-use sextant_cli::output::{Format, View, render};
+use sextant_cli::output::{Format, render};
 use sextant_proto::supervisor::{
     CertificateInfo, ClusterStatus, CreateTokenResponse, KubeAccessResponse,
     ListCertificatesResponse, ListNodesResponse, ListTokensResponse, NodeInfo, PartStatus,
     TokenInfo,
 };
 use std::path::{Path, PathBuf};
-use time::OffsetDateTime;
-
-const NOW: i64 = 1_800_000_000;
-const HOUR: i64 = 3_600;
-
-fn now() -> OffsetDateTime {
-    OffsetDateTime::from_unix_timestamp(NOW).unwrap()
-}
-
-fn compare(name: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(name);
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, text).unwrap();
-    }
-    let wanted = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(text, wanted, "{} differs", path.display());
-}
-
-fn all_formats<V: View>(name: &str, view: &V) {
-    for (format, extension) in [
-        (Format::Table, "txt"),
-        (Format::Json, "json"),
-        (Format::Yaml, "yaml"),
-    ] {
-        compare(
-            &format!("{name}.{extension}"),
-            &render(format, view, now()).unwrap(),
-        );
-    }
-}
+use support::{HOUR, NOW, all_formats, compare, now};
 
 fn part(name: &str, address: &str, reasons: &[&str]) -> PartStatus {
     PartStatus {

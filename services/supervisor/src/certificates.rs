@@ -9,7 +9,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer};
-use sextant_identity::{Mesh, NodeName, trust::certificates_to_pem};
+use sextant_identity::{Credentials, KeyPair, Mesh, NodeName, trust::certificates_to_pem};
 use sextant_proto::certauthority::{NodeSubject, Profile, SignRequest, SignResponse};
 use sextant_proto::supervisor::{NodeCertificateRequests, NodeCertificates};
 use std::fmt::Write as _;
@@ -197,6 +197,23 @@ impl Issuer {
         })
         .await
         .map(tonic::Response::into_inner)
+    }
+
+    /// A key made here and its certificate, by a profile that leaves nothing to say but the key.
+    ///
+    /// # Errors
+    /// As [`Self::sign`], or an answer that doesn't fit the key.
+    pub async fn credentials(&self, profile: Profile) -> Result<Credentials, Error> {
+        let key = KeyPair::generate()?;
+        let request = SignRequest {
+            profile: profile.into(),
+            csr: Bytes::from(key.csr_der()?),
+            ..SignRequest::default()
+        };
+        let answer = self.sign(request).await?;
+        let chain = answer.chain.iter();
+        let chain = chain.map(|der| CertificateDer::from(der.to_vec()));
+        Ok(Credentials::new(chain.collect(), key)?)
     }
 }
 

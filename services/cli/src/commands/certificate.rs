@@ -1,8 +1,8 @@
 //! `sextant certificate check`
 use crate::output::{Table, Timestamp, View};
 use serde::Serialize;
+use sextant_proto::replaced;
 use sextant_proto::supervisor::{CertificateInfo, ListCertificatesResponse};
-use std::collections::HashMap;
 use time::OffsetDateTime;
 
 /// Valid certificates, the next to expire first.
@@ -42,20 +42,12 @@ impl CertificatesView {
     /// Judges each certificate; replaced ones are kept only with `all`.
     #[must_use]
     pub fn new(response: ListCertificatesResponse, all: bool, now: OffsetDateTime) -> Self {
-        let mut newest: HashMap<(String, String, String), i64> = HashMap::new();
-        for certificate in &response.certificates {
-            let last = newest.entry(owner(certificate)).or_insert(i64::MIN);
-            *last = certificate.not_after_unix.max(*last);
-        }
+        let replaced = replaced(&response.certificates);
         let mut certificates: Vec<CertificateView> = response
             .certificates
             .into_iter()
-            .map(|certificate| {
-                let replaced = newest
-                    .get(&owner(&certificate))
-                    .is_some_and(|&last| last > certificate.not_after_unix);
-                CertificateView::new(certificate, replaced, now)
-            })
+            .zip(replaced)
+            .map(|(certificate, replaced)| CertificateView::new(certificate, replaced, now))
             .filter(|certificate| all || certificate.state != State::Replaced)
             .collect();
         certificates.sort_by(|a, b| {
@@ -91,20 +83,6 @@ impl CertificatesView {
             .iter()
             .map(move |c| (c.cells(now), c.state == State::Overdue))
     }
-}
-
-/// Certificates of one owner and purpose replace each other. Addresses may change from one to the next.
-fn owner(certificate: &CertificateInfo) -> (String, String, String) {
-    let uri = certificate
-        .sans
-        .iter()
-        .find(|san| san.contains("spiffe://"));
-    let name = uri.unwrap_or(&certificate.subject).clone();
-    (
-        certificate.requester.clone(),
-        certificate.profile.clone(),
-        name,
-    )
 }
 
 impl CertificateView {

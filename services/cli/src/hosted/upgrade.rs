@@ -4,10 +4,9 @@ use crate::Error;
 use crate::enrol::Hosted;
 use crate::output::View;
 use serde::Serialize;
+use sextant_kit::http::get;
 use std::time::Duration;
 use time::OffsetDateTime;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Metrics of a supervisor, several times over.
@@ -64,27 +63,10 @@ pub async fn check(hosted: &Hosted, wanted: &Facts, supervisor: &str) -> Result<
 }
 
 async fn kubelets(supervisor: &str) -> Result<Vec<String>, String> {
-    let asked = async {
-        let mut stream = TcpStream::connect(supervisor).await?;
-        let request = format!("GET /metrics HTTP/1.0\r\nHost: {supervisor}\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = String::new();
-        stream.take(LONGEST).read_to_string(&mut answer).await?;
-        Ok::<_, std::io::Error>(answer)
-    };
-    match tokio::time::timeout(DEADLINE, asked).await {
-        Ok(Ok(answer))
-            if answer.starts_with("HTTP/1.0 200") || answer.starts_with("HTTP/1.1 200") =>
-        {
-            Ok(versions(&answer))
-        }
-        Ok(Ok(answer)) => Err(answer
-            .lines()
-            .next()
-            .unwrap_or("an empty answer")
-            .to_owned()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no answer within {} s", DEADLINE.as_secs())),
+    match get(supervisor, "/metrics", LONGEST, DEADLINE).await {
+        Ok(answer) if answer.status == 200 => Ok(versions(&answer.body)),
+        Ok(answer) => Err(format!("it answered {}", answer.status)),
+        Err(error) => Err(error.to_string()),
     }
 }
 

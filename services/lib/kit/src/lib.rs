@@ -10,6 +10,7 @@ pub mod config;
 pub mod drain;
 pub mod error;
 pub mod health;
+pub mod http;
 pub mod metrics;
 pub mod net;
 pub mod process;

@@ -1,17 +1,7 @@
 //! Which certificates an answer holds.
 
+use sextant_proto::replaced;
 use sextant_proto::supervisor::{CertificateInfo, ListCertificatesRequest};
-use std::collections::HashMap;
-
-/// Certificates of one owner and purpose replace each other; addresses may change from one to the next.
-fn owner(certificate: &CertificateInfo) -> (&str, &str, &str) {
-    let identity = certificate
-        .sans
-        .iter()
-        .find(|san| san.contains("spiffe://"));
-    let name = identity.unwrap_or(&certificate.subject);
-    (&certificate.requester, &certificate.profile, name)
-}
 
 /// What is wanted of all certificates, and how many more there are.
 pub(super) fn chosen(
@@ -19,21 +9,8 @@ pub(super) fn chosen(
     wanted: &ListCertificatesRequest,
 ) -> (Vec<CertificateInfo>, usize) {
     if wanted.current_only {
-        let mut newest: HashMap<_, i64> = HashMap::new();
-        for certificate in &certificates {
-            let last = newest.entry(owner(certificate)).or_insert(i64::MIN);
-            *last = certificate.not_after_unix.max(*last);
-        }
-        let current: Vec<bool> = certificates
-            .iter()
-            .map(|one| {
-                newest
-                    .get(&owner(one))
-                    .is_none_or(|last| one.not_after_unix >= *last)
-            })
-            .collect();
-        let mut current = current.into_iter();
-        certificates.retain(|_| current.next().unwrap_or(true));
+        let mut replaced = replaced(&certificates).into_iter();
+        certificates.retain(|_| !replaced.next().unwrap_or(false));
     }
     let limit = usize::try_from(wanted.limit).unwrap_or(usize::MAX);
     if limit == 0 {

@@ -1,7 +1,6 @@
 //! What an operator asks.
 
 mod certificates;
-mod http;
 mod nodes;
 mod overview;
 mod service;

@@ -1,12 +1,12 @@
 //! What each replica does and costs: asked on demand, compared with what it said before.
 
-use super::http::get;
 use super::status::{AT_ONCE, Replica, replicas};
 use crate::clock;
 use crate::config::Part;
 use crate::domain::measures::{History, Look, Measures, call_rates, datastore};
 use futures::StreamExt;
 use futures::stream;
+use sextant_kit::http::get;
 use sextant_proto::supervisor::{PartStatus, ReplicaOverview};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

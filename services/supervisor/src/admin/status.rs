@@ -1,10 +1,10 @@
 //! The parts of the cluster, each asked on its admin port what it waits for.
 
-use super::http::{Answer, get};
 use crate::config::Part;
 use futures::StreamExt;
 use futures::stream;
 use serde::Deserialize;
+use sextant_kit::http::{Answer, get};
 use sextant_proto::supervisor::PartStatus;
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -7,10 +7,9 @@ use crate::certificates::Issuer;
 use crate::domain::cluster::ClusterConfig;
 use crate::error::{Error, within};
 use crate::store::{Datastore, keys};
-use bytes::Bytes;
-use sextant_identity::{CertificateDer, Credentials, KeyPair, Mesh};
+use sextant_identity::Mesh;
 use sextant_kit::backoff::Backoff;
-use sextant_proto::certauthority::{CompleteBootstrapRequest, Profile, SignRequest};
+use sextant_proto::certauthority::{CompleteBootstrapRequest, Profile};
 use std::time::Duration;
 use tonic::Code;
 
@@ -35,7 +34,7 @@ async fn attempt(
     if store.get(keys::BOOTSTRAP).await?.is_some() {
         return Ok(());
     }
-    match credentials(issuer).await {
+    match issuer.credentials(Profile::SupervisorBootstrap).await {
         Ok(credentials) => {
             let trust = mesh.trust().borrow().clone();
             let client = client::connect(cluster, &credentials, &trust)?;
@@ -59,22 +58,6 @@ async fn attempt(
     store
         .put(keys::BOOTSTRAP, b"completed".to_vec(), None)
         .await
-}
-
-async fn credentials(issuer: &Issuer) -> Result<Credentials, Error> {
-    let key = KeyPair::generate()?;
-    let request = SignRequest {
-        profile: Profile::SupervisorBootstrap.into(),
-        csr: Bytes::from(key.csr_der()?),
-        ..SignRequest::default()
-    };
-    let answer = issuer.sign(request).await?;
-    let chain = answer
-        .chain
-        .iter()
-        .map(|der| CertificateDer::from(der.to_vec()))
-        .collect();
-    Ok(Credentials::new(chain, key)?)
 }
 
 async fn complete(mesh: &Mesh) -> Result<(), Error> {

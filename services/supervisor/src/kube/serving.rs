@@ -6,7 +6,6 @@ use crate::certificates::Issuer;
 use crate::error::{Error, within};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
@@ -16,8 +15,8 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls_pki_types::{ServerName, UnixTime};
 use serde_json::json;
-use sextant_identity::{CertificateDer, Credentials, KeyPair, TrustBundle};
-use sextant_proto::certauthority::{Profile, SignRequest};
+use sextant_identity::{Credentials, KeyPair, TrustBundle};
+use sextant_proto::certauthority::Profile;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -103,18 +102,7 @@ fn is_trusted(held: &Credentials, trust: &TrustBundle, now: SystemTime) -> Optio
 }
 
 async fn issue(issuer: &Issuer) -> Result<Credentials, Error> {
-    let key = KeyPair::generate()?;
-    let request = SignRequest {
-        profile: Profile::MetricsServerServing.into(),
-        csr: Bytes::from(key.csr_der()?),
-        ..SignRequest::default()
-    };
-    let answer = issuer.sign(request).await?;
-    let chain = answer
-        .chain
-        .iter()
-        .map(|der| CertificateDer::from(der.to_vec()));
-    let issued = Credentials::new(chain.collect(), key)?;
+    let issued = issuer.credentials(Profile::MetricsServerServing).await?;
     tracing::info!("metrics-server has a new certificate");
     Ok(issued)
 }

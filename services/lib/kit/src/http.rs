@@ -1,21 +1,26 @@
-//! A question to an admin port: plain HTTP by hand, since our own small server answers.
+//! A question to a part's admin port: plain HTTP by hand, since our own small server answers.
 
+use std::fmt::Display;
 use std::io::{Error, ErrorKind, Result};
-use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, ToSocketAddrs};
 
 /// What was answered.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Answer {
+pub struct Answer {
+    /// The status' number.
     pub status: u16,
+    /// The text.
     pub body: String,
 }
 
 /// One GET, in time and of at most `longest` bytes.
-pub(super) async fn get(
-    address: SocketAddr,
+///
+/// # Errors
+/// Nobody answers in time, or what is answered is too long or no HTTP.
+pub async fn get<A: ToSocketAddrs + Display>(
+    address: A,
     path: &str,
     longest: u64,
     limit: Duration,
@@ -28,9 +33,13 @@ pub(super) async fn get(
 }
 
 /// HTTP/1.0, so that the answer is neither kept open nor in pieces.
-async fn exchange(address: SocketAddr, path: &str, longest: u64) -> Result<Vec<u8>> {
-    let mut stream = TcpStream::connect(address).await?;
+async fn exchange<A: ToSocketAddrs + Display>(
+    address: A,
+    path: &str,
+    longest: u64,
+) -> Result<Vec<u8>> {
     let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    let mut stream = TcpStream::connect(address).await?;
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     stream.take(longest + 1).read_to_end(&mut answer).await?;
@@ -57,6 +66,7 @@ fn parse(answer: &[u8]) -> Result<Answer> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::SocketAddr;
 
     #[test]
     fn an_answer_has_a_status_and_a_body() {
