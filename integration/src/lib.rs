@@ -2,12 +2,14 @@
 //! at the end. The images must be there (`cargo xtask images`).
 
 mod api;
+mod cases;
 mod cluster;
 mod command;
 mod tenant;
 mod wait;
 
 pub use api::Api;
+pub use cases::{Case, Fixture, run_cases};
 pub use cluster::{Cluster, docker, docker_bytes};
 pub use command::{Outcome, run, run_with_input};
 pub use sextant_project::{Observed, root};

@@ -1,8 +1,7 @@
 //! One hosted control plane with its nodes, in a cluster that hosts it.
 
-use crate::{Api, Cluster, Outcome, docker, eventually, run};
-use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use crate::{Api, Cluster, Outcome, eventually, run};
+use anyhow::{Result, ensure};
 use sextant_project::Plane;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +10,7 @@ use std::time::Duration;
 const QUICK: Duration = Duration::from_secs(30);
 const SLOW: Duration = Duration::from_secs(180);
 
-/// A plane, the Helm that installs it, and the values it has beyond those of a plane of the dev cluster.
+/// A plane, and the Helm that installs it.
 pub struct Tenant {
     plane: Plane,
     helm: PathBuf,
@@ -52,15 +51,7 @@ impl Tenant {
     /// # Errors
     /// Helm can't be started or hangs.
     pub fn install(&self, set: &[&str]) -> Result<Outcome> {
-        let address = self.plane.host.node_address("node-1")?;
-        let values = self.plane.values_file();
-        std::fs::write(&values, self.plane.values(&address))
-            .with_context(|| format!("writing {}", values.display()))?;
-        let mut command = self.plane.install(&self.helm, &values);
-        for value in set {
-            command.args(["--set", value]);
-        }
-        run(&mut command, SLOW)
+        run(&mut self.plane.install(&self.helm, set)?, SLOW)
     }
 
     /// `helm …` in its namespace.
@@ -88,15 +79,8 @@ impl Tenant {
     /// # Errors
     /// No token, or Docker refuses.
     pub fn start_node(&self, node: &str) -> Result<()> {
-        self.start(node, |word| word)
-    }
-
-    fn start(&self, node: &str, change: impl Fn(String) -> String) -> Result<()> {
         let made = run(&mut self.plane.create_token(node), QUICK)?.ok()?;
-        let made: Value = serde_json::from_str(&made).context("reading the token's JSON")?;
-        let start: Vec<String> = serde_json::from_value(made["run"].clone())?;
-        let start: Vec<String> = start.into_iter().map(change).collect();
-        run(&mut self.plane.node(&start), SLOW)?.ok().map(drop)
+        run(&mut self.plane.node(&made)?, SLOW)?.ok().map(drop)
     }
 
     /// The same with a token of this plane, at the supervisors of another.
@@ -104,14 +88,10 @@ impl Tenant {
     /// # Errors
     /// No token, or Docker refuses.
     pub fn start_node_at(&self, other: &Self, node: &str) -> Result<()> {
+        let made = run(&mut self.plane.create_token(node), QUICK)?.ok()?;
         let (own, others) = (self.plane.join_port, other.plane.join_port);
-        self.start(node, |word| {
-            if word.starts_with("SEXTANT_SUPERVISORS=") {
-                word.replace(&own.to_string(), &others.to_string())
-            } else {
-                word
-            }
-        })
+        let made = made.replace(&format!(":{own}"), &format!(":{others}"));
+        run(&mut self.plane.node(&made)?, SLOW)?.ok().map(drop)
     }
 
     /// Waits until a node is Ready and its CoreDNS answers.
@@ -188,23 +168,5 @@ impl Tenant {
 impl Api for Tenant {
     fn kubectl_command(&self) -> Command {
         self.plane.kubectl()
-    }
-}
-
-impl Cluster {
-    /// Gives its nodes the images that planes run.
-    ///
-    /// # Errors
-    /// An image is missing, or a node refuses.
-    pub fn load_plane_images(&self) -> Result<()> {
-        let version = env!("CARGO_PKG_VERSION");
-        let images = sextant_project::IMAGES.map(|image| format!("sextant/{image}:{version}"));
-        for image in &images {
-            docker(&["image", "inspect", image])?;
-        }
-        for node in ["node-1", "node-2"] {
-            self.project.load(node, &images)?;
-        }
-        Ok(())
     }
 }

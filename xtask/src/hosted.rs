@@ -2,10 +2,10 @@
 
 use crate::cluster::{self, Cluster};
 use crate::stage::Stages;
-use crate::{images, run, upstream};
-use anyhow::{Context, Result, bail};
+use crate::{run, upstream};
+use anyhow::{Result, bail};
 use serde_json::Value;
-use sextant_project::{IMAGES, Plane, bin};
+use sextant_project::{Plane, bin};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -31,7 +31,9 @@ pub fn task(options: &Options) -> Result<()> {
     let mut stages = Stages::new(cluster::stages(&options.cluster) + 5);
     let (host, _) = cluster::start(&options.cluster, &mut stages)?;
     let helm = stages.run("build Helm", || upstream::build_helm()?.program("helm"))?;
-    stages.run("load images into the nodes", || load(&host))?;
+    stages.run("load images into the nodes", || {
+        Ok(host.project.load_plane_images()?)
+    })?;
     let plane = stages.run("install the control plane", || {
         let plane = plane(&host, &options.name)?;
         install(&plane, &helm, &[]).map(|()| plane)
@@ -58,15 +60,6 @@ pub fn task(options: &Options) -> Result<()> {
         helm.display(),
         name = plane.name
     );
-    Ok(())
-}
-
-/// Gives the nodes the images that planes run.
-pub fn load(host: &Cluster) -> Result<()> {
-    let images = IMAGES.map(images::reference);
-    for node in ["node-1", "node-2"] {
-        host.project.load(node, &images)?;
-    }
     Ok(())
 }
 
@@ -112,15 +105,7 @@ fn ports(services: &Value, name: &str) -> Result<(u16, u16)> {
 
 /// Installs it, or upgrades it, with these settings beyond those of a plane of the dev cluster.
 pub fn install(plane: &Plane, helm: &Path, set: &[String]) -> Result<()> {
-    let address = plane.host.node_address("node-1")?;
-    let values = plane.values_file();
-    std::fs::write(&values, plane.values(&address))
-        .with_context(|| format!("writing {}", values.display()))?;
-    let mut command = plane.install(helm, &values);
-    for value in set {
-        command.args(["--set", value]);
-    }
-    run::logged("helm install", &mut command)
+    run::logged("helm install", &mut plane.install(helm, set)?)
 }
 
 /// Waits until its API is ready, by a kubeconfig of its own.
@@ -130,6 +115,18 @@ pub fn wait_for_api(host: &Cluster, plane: &Plane) -> Result<()> {
         let ready = ["get", "--raw", "/readyz", "--request-timeout=5s"];
         run::output(plane.kubectl().args(ready)).map(drop)
     })
+    .map_err(|error| {
+        let pods = [
+            "get",
+            "pods",
+            "--output",
+            "wide",
+            "--namespace",
+            &plane.name,
+        ];
+        let pods = run::output(host.project.kubectl().args(pods)).unwrap_or_default();
+        error.context(format!("the control plane's pods:\n{pods}\n"))
+    })
 }
 
 /// Starts a node unless it runs, and waits for it; returns the table of nodes.
@@ -138,10 +135,7 @@ pub fn join(host: &Cluster, plane: &Plane, node: &str) -> Result<String> {
     if run::output(std::process::Command::new("docker").args(runs))?.is_empty() {
         plane.remove_nodes(false)?;
         let made = run::output(&mut plane.create_token(node))?;
-        let made: Value = serde_json::from_str(&made).context("reading the token's JSON")?;
-        let start: Vec<String> = serde_json::from_value(made["run"].clone())
-            .context("how to start a node, in the token's JSON")?;
-        run::output(&mut plane.node(&start))?;
+        run::output(&mut plane.node(&made)?)?;
     }
     host.wait("the node", || {
         let ready = [

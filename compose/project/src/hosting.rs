@@ -5,7 +5,32 @@ use crate::Project;
 use std::io;
 use std::process::{Command, Stdio};
 
+/// Images that a plane's pods run, beside the toolbox that every node has.
+const IMAGES: [&str; 8] = [
+    "cert-authority",
+    "cli",
+    "datastore-proxy",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "supervisor",
+    "token-service",
+];
+
+/// The nodes that `compose.yaml` names.
+pub(crate) const NODES: [&str; 2] = ["node-1", "node-2"];
+
 impl Project {
+    /// Gives its nodes the images that planes run.
+    ///
+    /// # Errors
+    /// Docker can't be started, an image isn't there, or a node's containerd refuses.
+    pub fn load_plane_images(&self) -> io::Result<()> {
+        let version = env!("CARGO_PKG_VERSION");
+        let images = IMAGES.map(|image| format!("sextant/{image}:{version}"));
+        NODES.iter().try_for_each(|node| self.load(node, &images))
+    }
+
     /// Removes the containers of all nodes of planes that it hosts, and with `volumes` what they keep.
     ///
     /// # Errors
@@ -54,10 +79,7 @@ impl Project {
     }
 
     /// Copies images of this machine to a node that doesn't have them; those it has aren't sent again.
-    ///
-    /// # Errors
-    /// Docker can't be started, an image isn't there, or the node's containerd refuses.
-    pub fn load(&self, service: &str, images: &[String]) -> io::Result<()> {
+    fn load(&self, service: &str, images: &[String]) -> io::Result<()> {
         let node = self.node(service)?;
         let ctr = [
             "exec",

@@ -6,7 +6,7 @@ mod leftovers;
 mod plane;
 
 pub use leftovers::Leftovers;
-pub use plane::{IMAGES, Plane};
+pub use plane::Plane;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -94,9 +94,7 @@ impl Project {
     /// Our `kubectl` with its kubeconfig.
     #[must_use]
     pub fn kubectl(&self) -> Command {
-        let mut command = Command::new(bin().join("kubectl"));
-        command.env("KUBECONFIG", self.kubeconfig());
-        command
+        kubectl(&self.kubeconfig())
     }
 
     /// `sextant` as its administrator.
@@ -126,6 +124,13 @@ impl Project {
     pub fn filter(&self) -> String {
         format!("label=com.docker.compose.project={}", self.name)
     }
+}
+
+/// Our `kubectl` with a kubeconfig.
+fn kubectl(kubeconfig: &Path) -> Command {
+    let mut command = Command::new(bin().join("kubectl"));
+    command.env("KUBECONFIG", kubeconfig);
+    command
 }
 
 /// The root of the checkout.

@@ -1,22 +1,11 @@
 //! A control plane that a cluster of `compose.yaml` hosts: where its files lie, and the commands that drive it.
 
-use crate::hosting::remove;
-use crate::{Project, bin, out, root};
+use crate::hosting::{NODES, remove};
+use crate::{Project, bin, kubectl, out, root};
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-/// Images that its pods run, beside the toolbox that every node has.
-pub const IMAGES: [&str; 8] = [
-    "cert-authority",
-    "cli",
-    "datastore-proxy",
-    "kube-apiserver",
-    "kube-controller-manager",
-    "kube-scheduler",
-    "supervisor",
-    "token-service",
-];
 
 /// One hosted control plane: namespace and release are called alike.
 #[derive(Clone, Debug)]
@@ -66,16 +55,25 @@ impl Plane {
 
     /// The values of a plane that is reached at a node of the dev cluster, whose address is `address`.
     #[must_use]
-    pub fn values(&self, address: &str) -> String {
+    fn values(&self, address: &str) -> String {
         let Self {
             name,
             api_port,
             join_port,
             ..
         } = self;
+        let nodes = NODES.join(", ");
         format!(
             "fullnameOverride: {name}\n\
              image: {{pullPolicy: Never}}\n\
+             # A node that was added by hand has none of the images.\n\
+             defaults:\n  \
+               affinity:\n    \
+                 nodeAffinity:\n      \
+                   requiredDuringSchedulingIgnoredDuringExecution:\n        \
+                     nodeSelectorTerms:\n          \
+                       - matchExpressions:\n              \
+                           - {{key: kubernetes.io/hostname, operator: In, values: [{nodes}]}}\n\
              public:\n  \
                apiserver:\n    \
                  endpoint: {address}:{api_port}\n    \
@@ -96,16 +94,24 @@ impl Plane {
         command
     }
 
-    /// `helm upgrade --install` with a file of values.
-    #[must_use]
-    pub fn install(&self, helm: &Path, values: &Path) -> Command {
+    /// `helm upgrade --install` with these settings beyond those of a plane of the dev cluster; its file of values is
+    /// written.
+    ///
+    /// # Errors
+    /// The hosting cluster's first node doesn't run, or the file can't be written.
+    pub fn install<S: AsRef<OsStr>>(&self, helm: &Path, set: &[S]) -> io::Result<Command> {
+        let values = self.values_file();
+        std::fs::write(&values, self.values(&self.host.node_address("node-1")?))?;
         let mut command = self.helm(helm);
         command
             .args(["upgrade", "--install", &self.name])
             .arg(root().join("helm/sextant"))
             .args(["--create-namespace", "--values"])
             .arg(values);
-        command
+        for value in set {
+            command.arg("--set").arg(value);
+        }
+        Ok(command)
     }
 
     /// `sextant` as its administrator.
@@ -151,23 +157,29 @@ impl Plane {
     /// `kubectl` on the plane.
     #[must_use]
     pub fn kubectl(&self) -> Command {
-        let mut command = Command::new(bin().join("kubectl"));
-        command.env("KUBECONFIG", self.kubeconfig());
-        command
+        kubectl(&self.kubeconfig())
     }
 
-    /// The command that starts a node, as [`Self::create_token`] said it, in the network in which the hosting cluster's
-    /// nodes are, and with a mark by which it is found again.
-    #[must_use]
-    pub fn node(&self, run: &[String]) -> Command {
-        let mut command = Command::new(run.first().map_or("docker", String::as_str));
-        let (verb, flags) = run.get(1..).unwrap_or_default().split_at(1.min(run.len()));
+    /// The command that starts a node, out of the JSON of [`Self::create_token`]: in the network in which the hosting
+    /// cluster's nodes are, and with marks by which it is found again.
+    ///
+    /// # Errors
+    /// The JSON doesn't say how a node is started.
+    pub fn node(&self, token: &str) -> io::Result<Command> {
+        let mut token: serde_json::Value = serde_json::from_str(token)?;
+        let run: Vec<String> = serde_json::from_value(token["run"].take())?;
+        let [program, verb, flags @ ..] = run.as_slice() else {
+            return Err(io::Error::other(
+                "a token without a command that starts a node",
+            ));
+        };
+        let mut command = Command::new(program);
         command
-            .args(verb)
+            .arg(verb)
             .args(["--network", &format!("{}_nodes", self.host.name)])
             .args(self.labels().iter().flat_map(|label| ["--label", label]))
             .args(flags);
-        command
+        Ok(command)
     }
 
     /// Removes its nodes' containers, and with `volumes` what they keep.
@@ -205,8 +217,9 @@ mod tests {
     }
 
     #[test]
-    fn values_name_ports_and_address() {
+    fn values_name_ports_address_and_the_nodes_that_have_the_images() {
         let values = plane().values("192.0.2.7");
+        assert!(values.contains("values: [node-1, node-2]"), "{values}");
         assert!(
             values.contains("\n  apiserver:\n    endpoint: 192.0.2.7:30443\n"),
             "{values}"
@@ -219,8 +232,8 @@ mod tests {
 
     #[test]
     fn a_node_is_started_as_it_was_printed_in_the_network_of_the_nodes() {
-        let run = ["docker", "run", "--name", "n", "image"].map(str::to_owned);
-        let command = plane().node(&run);
+        let token = r#"{"id": "x", "run": ["docker", "run", "--name", "n", "image"]}"#;
+        let command = plane().node(token).unwrap();
         let words: Vec<_> = command
             .get_args()
             .map(|word| word.to_string_lossy())

@@ -11,14 +11,11 @@ mod security;
 mod tokens;
 mod workloads;
 
-use libtest_mimic::{Arguments, Failed, Trial};
-use sextant_integration::Cluster;
+use anyhow::Result;
+use sextant_integration::{Case, Cluster, Fixture, run_cases};
 use std::process::ExitCode;
-use std::sync::Arc;
 
-type Case = (&'static str, fn(&Cluster) -> anyhow::Result<()>);
-
-const CASES: &[Case] = &[
+const CASES: &[Case<Cluster>] = &[
     (
         "workloads::service_is_reachable_by_name_from_the_other_node",
         workloads::service_by_name,
@@ -121,47 +118,29 @@ const CASES: &[Case] = &[
 ];
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    if arguments.list {
-        return libtest_mimic::run(&arguments, trials(None)).exit_code();
-    }
-    match Cluster::start("sextant-test", 16443, 19443) {
-        Ok(cluster) => {
-            let cluster = Arc::new(cluster);
-            let mut arguments = arguments;
-            arguments.test_threads = Some(1);
-            let conclusion = libtest_mimic::run(&arguments, trials(Some(&cluster)));
-            if let Err(error) = finish(&cluster, conclusion.num_failed > 0) {
-                eprintln!("removing the cluster: {error:#}");
-            }
-            conclusion.exit_code()
-        }
-        Err(error) => {
-            eprintln!("the cluster didn't start: {error:#}");
-            let cluster = Cluster::existing("sextant-test", 16443, 19443);
-            eprintln!("{}", cluster.diagnosis());
-            let _ = finish(&cluster, true);
-            ExitCode::FAILURE
-        }
-    }
+    run_cases::<Dev>(CASES)
 }
 
-fn trials(cluster: Option<&Arc<Cluster>>) -> Vec<Trial> {
-    let trial = |(name, case): &Case| {
-        let (cluster, case) = (cluster.cloned(), *case);
-        Trial::test(*name, move || match cluster {
-            Some(cluster) => case(&cluster).map_err(|error| Failed::from(format!("{error:#}"))),
-            None => Ok(()),
-        })
-    };
-    CASES.iter().map(trial).collect()
-}
+/// The dev cluster.
+struct Dev;
 
-/// Removes the cluster. With TEST_KEEP set, a cluster on which a case failed stays for a look.
-fn finish(cluster: &Cluster, failed: bool) -> anyhow::Result<()> {
-    if failed && std::env::var_os("TEST_KEEP").is_some() {
-        eprintln!("kept: docker compose --project-name {}", cluster.project());
-        return Ok(());
+impl Fixture for Dev {
+    type Subject = Cluster;
+    const PROJECT: &'static str = "sextant-test";
+
+    fn start() -> Result<Cluster> {
+        Cluster::start(Self::PROJECT, 16443, 19443)
     }
-    cluster.remove()
+
+    fn existing() -> Result<Cluster> {
+        Ok(Cluster::existing(Self::PROJECT, 16443, 19443))
+    }
+
+    fn diagnosis(cluster: &Cluster) -> String {
+        cluster.diagnosis()
+    }
+
+    fn remove(cluster: &Cluster) -> Result<()> {
+        cluster.remove()
+    }
 }

@@ -3,7 +3,7 @@
 use crate::tenants::IMAGE;
 use crate::world::{SOON, World, node, text};
 use anyhow::{Context, Result, ensure};
-use sextant_integration::{Api, docker, eventually, run};
+use sextant_integration::{Api, Tenant, docker, eventually, run};
 use std::time::Duration;
 
 /// A's administrator, at B's supervisor and at B's kube-apiserver.
@@ -163,7 +163,9 @@ spec:
             .kubectl_outcome(&["exec", "-n", "attack", "root", "--", "sh", "-c", command])
     };
     for part in crate::world::PARTS {
-        for pod in world.pods(&world.b, part)? {
+        let pods = world.pods(&world.b, part)?;
+        ensure!(!pods.is_empty(), "B has no {part}");
+        for pod in pods {
             let (ip, on) = (text(&pod, "/status/podIP")?, text(&pod, "/spec/nodeName")?);
             let gateway = world.host.project.node_address(on)?;
             root(&format!("ip route replace {ip}/32 via {gateway}"))?.ok()?;
@@ -189,45 +191,51 @@ spec:
         .map(drop)
 }
 
-/// A Service of A's that leads to a port of B's, asked through A's kube-apiserver.
+/// A Service of A's that leads to a port of B's, asked through A's kube-apiserver. The same Service with a pod of A's
+/// behind it is answered, so that it is the neighbour that can't be reached.
 pub fn through_the_api_server(world: &World) -> Result<()> {
     let (a, b) = (&world.a, &world.b);
+    let own = a.get(&["pods", "-l", "app=web"])?;
+    let own = text(&own, "/items/0/status/podIP")?.to_owned();
+    eventually("a pod of its own answers", SOON, || ask(a, &own, 8080, "/"))?;
+
     let pods = world.pods(b, "datastore-proxy")?;
     let target = text(
         pods.first().context("B has no datastore-proxy")?,
         "/status/podIP",
     )?;
-    a.apply(&format!(
-        r#"
-apiVersion: v1
-kind: Service
-metadata: {{name: trap}}
-spec: {{ports: [{{name: http, port: 9090}}]}}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {{name: trap, labels: {{kubernetes.io/service-name: trap}}}}
-addressType: IPv4
-endpoints: [{{addresses: ["{target}"], conditions: {{ready: true}}}}]
-ports: [{{name: http, port: 9090, protocol: TCP}}]
-"#
-    ))?;
-    let asked = a.kubectl_outcome(&[
-        "get",
-        "--raw",
-        "/api/v1/namespaces/default/services/trap:http/proxy/readyz",
-        "--request-timeout=20s",
-    ])?;
-    ensure!(
-        asked.code != 0 && !asked.stdout.contains("ok"),
-        "answered: {asked:?}"
-    );
-    let webhook = format!("https://{target}:2379/health");
-    ensure!(!asked.stderr.contains(&webhook), "{asked:?}");
+    let asked = ask(a, target, 9090, "/readyz");
+    ensure!(asked.is_err(), "answered: {asked:?}");
     a.kubectl(&["delete", "service/trap", "endpointslice/trap"])?;
     ensure!(
         a.kubectl(&["get", "node", &node(a)]).is_ok(),
         "A has lost its node"
     );
     Ok(())
+}
+
+/// What A's kube-apiserver gets from a port of an address, by way of a Service that leads there.
+fn ask(a: &Tenant, address: &str, port: u16, path: &str) -> Result<String> {
+    a.apply(&format!(
+        r#"
+apiVersion: v1
+kind: Service
+metadata: {{name: trap}}
+spec: {{ports: [{{name: http, port: {port}}}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: trap, labels: {{kubernetes.io/service-name: trap}}}}
+addressType: IPv4
+endpoints: [{{addresses: ["{address}"], conditions: {{ready: true}}}}]
+ports: [{{name: http, port: {port}, protocol: TCP}}]
+"#
+    ))?;
+    let proxy = "/api/v1/namespaces/default/services/trap:http/proxy";
+    a.kubectl(&[
+        "get",
+        "--raw",
+        &format!("{proxy}{path}"),
+        "--request-timeout=20s",
+    ])
 }

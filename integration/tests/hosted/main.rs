@@ -8,14 +8,12 @@ mod tenants;
 mod upgrade;
 mod world;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use anyhow::Result;
+use sextant_integration::{Case, Fixture, run_cases};
 use std::process::ExitCode;
-use std::sync::Arc;
 use world::World;
 
-type Case = (&'static str, fn(&World) -> anyhow::Result<()>);
-
-const CASES: &[Case] = &[
+const CASES: &[Case<World>] = &[
     ("tenants::helm_test_passes", tenants::helm_test),
     ("tenants::work_as_clusters_do", tenants::workloads),
     (
@@ -55,40 +53,29 @@ const CASES: &[Case] = &[
 ];
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    if arguments.list {
-        return libtest_mimic::run(&arguments, trials(None)).exit_code();
-    }
-    match World::start() {
-        Ok(world) => {
-            let world = Arc::new(world);
-            let mut arguments = arguments;
-            arguments.test_threads = Some(1);
-            let conclusion = libtest_mimic::run(&arguments, trials(Some(&world)));
-            if let Err(error) = world.finish(conclusion.num_failed > 0) {
-                eprintln!("removing the clusters: {error:#}");
-            }
-            conclusion.exit_code()
-        }
-        Err(error) => {
-            eprintln!("the clusters didn't start: {error:#}");
-            let _ = World::existing().and_then(|world| {
-                eprintln!("{}", world.diagnosis());
-                world.finish(true)
-            });
-            ExitCode::FAILURE
-        }
-    }
+    run_cases::<Planes>(CASES)
 }
 
-fn trials(world: Option<&Arc<World>>) -> Vec<Trial> {
-    let trial = |(name, case): &Case| {
-        let (world, case) = (world.cloned(), *case);
-        Trial::test(*name, move || match world {
-            Some(world) => case(&world)
-                .map_err(|error| Failed::from(format!("{error:#}\n{}", world.diagnosis()))),
-            None => Ok(()),
-        })
-    };
-    CASES.iter().map(trial).collect()
+/// The hosting cluster and both planes.
+struct Planes;
+
+impl Fixture for Planes {
+    type Subject = World;
+    const PROJECT: &'static str = world::HOST;
+
+    fn start() -> Result<World> {
+        World::start()
+    }
+
+    fn existing() -> Result<World> {
+        World::existing()
+    }
+
+    fn diagnosis(world: &World) -> String {
+        world.diagnosis()
+    }
+
+    fn remove(world: &World) -> Result<()> {
+        world.remove()
+    }
 }

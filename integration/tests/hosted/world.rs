@@ -6,6 +6,9 @@ use sextant_integration::{Api, Cluster, Tenant, eventually};
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// The compose project that hosts.
+pub const HOST: &str = "sextant-hosting";
+
 /// How long a plane may take to be whole again, on a machine that has other things to do.
 pub const SOON: Duration = Duration::from_secs(240);
 
@@ -30,8 +33,8 @@ impl World {
     /// Starts the hosting cluster, both planes and a node of each.
     pub fn start() -> Result<Self> {
         let world = Self::existing()?;
-        Cluster::start(world.host.project(), 27443, 28443)?;
-        world.host.load_plane_images()?;
+        Cluster::start(HOST, 27443, 28443)?;
+        world.host.project.load_plane_images()?;
         for tenant in [&world.a, &world.b] {
             tenant.install(&[])?.ok()?;
         }
@@ -50,7 +53,7 @@ impl World {
         let helm = std::env::var_os("TEST_HELM").map(PathBuf::from);
         let helm =
             helm.context("TEST_HELM names no helm: `cargo xtask helm` prints where it is")?;
-        let host = Cluster::existing("sextant-hosting", 27443, 28443);
+        let host = Cluster::existing(HOST, 27443, 28443);
         Ok(Self {
             a: Tenant::new(&host, &helm, "hosted-a", (30443, 30444)),
             b: Tenant::new(&host, &helm, "hosted-b", (30445, 30446)),
@@ -58,15 +61,8 @@ impl World {
         })
     }
 
-    /// Removes everything. With TEST_KEEP set, clusters on which a case failed stay for a look.
-    pub fn finish(&self, failed: bool) -> Result<()> {
-        if failed && std::env::var_os("TEST_KEEP").is_some() {
-            eprintln!(
-                "kept: docker compose --project-name {}",
-                self.host.project()
-            );
-            return Ok(());
-        }
+    /// Removes everything.
+    pub fn remove(&self) -> Result<()> {
         self.a.remove()?;
         self.b.remove()?;
         self.host.remove()

@@ -6,13 +6,11 @@ mod panels;
 mod prometheus;
 mod traces;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use anyhow::Result;
 use prometheus::Prometheus;
-use sextant_integration::{Cluster, Observed};
+use sextant_integration::{Case, Cluster, Fixture, Observed, run_cases};
 use std::process::ExitCode;
-use std::sync::Arc;
 
-const PROJECT: &str = "sextant-telemetry";
 const PORTS: (u16, u16) = (17443, 20443);
 const OBSERVED: Observed = Observed {
     prometheus_port: 17090,
@@ -24,9 +22,7 @@ struct Subject {
     prometheus: Prometheus,
 }
 
-type Case = (&'static str, fn(&Subject) -> anyhow::Result<()>);
-
-const CASES: &[Case] = &[
+const CASES: &[Case<Subject>] = &[
     ("panels::every_target_answers", panels::every_target_answers),
     (
         "panels::every_query_has_an_answer",
@@ -40,43 +36,39 @@ const CASES: &[Case] = &[
 ];
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    if arguments.list {
-        return libtest_mimic::run(&arguments, trials(None)).exit_code();
+    run_cases::<Observing>(CASES)
+}
+
+/// An observed cluster.
+struct Observing;
+
+impl Fixture for Observing {
+    type Subject = Subject;
+    const PROJECT: &'static str = "sextant-telemetry";
+
+    fn start() -> Result<Subject> {
+        Cluster::start_observed(Self::PROJECT, PORTS, OBSERVED).map(Subject::new)
     }
-    let cluster = match Cluster::start_observed(PROJECT, PORTS, OBSERVED) {
-        Ok(cluster) => cluster,
-        Err(error) => {
-            eprintln!("the cluster didn't start: {error:#}");
-            let cluster = Cluster::observed(PROJECT, PORTS, OBSERVED);
-            eprintln!("{}", cluster.diagnosis());
-            remove(&cluster);
-            return ExitCode::FAILURE;
+
+    fn existing() -> Result<Subject> {
+        let cluster = Cluster::observed(Self::PROJECT, PORTS, OBSERVED);
+        Ok(Subject::new(cluster))
+    }
+
+    fn diagnosis(subject: &Subject) -> String {
+        subject.cluster.diagnosis()
+    }
+
+    fn remove(subject: &Subject) -> Result<()> {
+        subject.cluster.remove()
+    }
+}
+
+impl Subject {
+    fn new(cluster: Cluster) -> Self {
+        Self {
+            cluster,
+            prometheus: Prometheus::at(OBSERVED.prometheus_port),
         }
-    };
-    let subject = Arc::new(Subject {
-        cluster,
-        prometheus: Prometheus::at(OBSERVED.prometheus_port),
-    });
-    arguments.test_threads = Some(1);
-    let conclusion = libtest_mimic::run(&arguments, trials(Some(&subject)));
-    remove(&subject.cluster);
-    conclusion.exit_code()
-}
-
-fn trials(subject: Option<&Arc<Subject>>) -> Vec<Trial> {
-    let trial = |(name, case): &Case| {
-        let (subject, case) = (subject.cloned(), *case);
-        Trial::test(*name, move || match subject {
-            Some(subject) => case(&subject).map_err(|error| Failed::from(format!("{error:#}"))),
-            None => Ok(()),
-        })
-    };
-    CASES.iter().map(trial).collect()
-}
-
-fn remove(cluster: &Cluster) {
-    if let Err(error) = cluster.remove() {
-        eprintln!("removing the cluster: {error:#}");
     }
 }

@@ -42,7 +42,9 @@ pub fn task(options: &Options) -> Result<()> {
     let mut stages = Stages::new(cluster::stages(&options.cluster) + 4);
     let (host, _) = cluster::start(&options.cluster, &mut stages)?;
     let helm = stages.run("build Helm", || upstream::build_helm()?.program("helm"))?;
-    stages.run("load images into the nodes", || hosted::load(&host))?;
+    stages.run("load images into the nodes", || {
+        Ok(host.project.load_plane_images()?)
+    })?;
     let names: Vec<String> = (1..=options.planes).map(|n| format!("fleet-{n}")).collect();
     let measured = measure(options, &host, &helm, &names, &mut stages);
     if !options.keep {
