@@ -45,6 +45,9 @@ spec:
       restartPolicy: Never
       securityContext:
         {{- include "sextant.podsecurity" .root | nindent 8 }}
+      {{- with include "sextant.placement" .root.Values.defaults | trim }}
+      {{- . | nindent 6 }}
+      {{- end }}
       {{- with .root.Values.image.pullSecrets }}
       imagePullSecrets:
         {{- range . }}

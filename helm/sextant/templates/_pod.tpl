@@ -20,14 +20,8 @@ spec:
   {{- with $values.priorityClassName }}
   priorityClassName: {{ . }}
   {{- end }}
-  {{- with $values.nodeSelector }}
-  nodeSelector: {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with $values.tolerations }}
-  tolerations: {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with $values.affinity }}
-  affinity: {{- toYaml . | nindent 4 }}
+  {{- with include "sextant.placement" $values | trim }}
+  {{- . | nindent 2 }}
   {{- end }}
   {{- with .root.Values.image.pullSecrets }}
   imagePullSecrets:
@@ -96,6 +90,19 @@ spec:
 {{/* The program that is a part's first process. */}}
 {{- define "sextant.program" -}}
 /usr/local/bin/{{ hasPrefix "kube-" .part | ternary "runner" .part }}
+{{- end }}
+
+{{/* Which hosting nodes a pod may run on. */}}
+{{- define "sextant.placement" -}}
+{{- with .nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{/* The restricted level of Pod Security, and the images' own user. */}}

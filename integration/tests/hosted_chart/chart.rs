@@ -56,7 +56,7 @@ pub struct Rendered {
 
 /// A pod as the chart wants it.
 pub struct Pod {
-    /// The part it belongs to, or `test`.
+    /// The part it belongs to, or `test`, or `hook`.
     pub part: String,
     pub labels: Map<String, Value>,
     pub spec: Value,
@@ -71,6 +71,16 @@ impl Rendered {
             .collect::<Result<_>>()?;
         files.sort();
         files.iter().map(|file| Self::with(program, file)).collect()
+    }
+
+    /// The chart with one value set.
+    pub fn set(program: &Path, value: &str) -> Result<Self> {
+        let text = template(program, &["--set", value])?.ok()?;
+        Ok(Self {
+            values: value.to_owned(),
+            objects: objects(&text)?,
+            text,
+        })
     }
 
     /// The chart with `values/<name>.yaml`.
@@ -111,6 +121,11 @@ impl Rendered {
             .flat_map(|kind| self.of_kind(kind))
             .map(Pod::owned_by);
         owned.chain(self.of_kind("Pod").map(Pod::of)).collect()
+    }
+
+    /// Pods of the hooks.
+    pub fn hooks(&self) -> impl Iterator<Item = Pod> {
+        self.of_kind("Job").map(Pod::owned_by)
     }
 }
 

@@ -38,6 +38,7 @@ cases! {
     edges::policies_are_the_service_graph,
     edges::the_table_is_the_picture,
     pods::are_restricted,
+    pods::run_where_they_are_told,
     pods::have_resources_and_probes,
     pods::end_after_they_drained,
     access::is_what_the_table_says,

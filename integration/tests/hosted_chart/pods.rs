@@ -17,7 +17,7 @@ const VOLUMES: &[&str] = &[
 /// Calls `check` with every pod of every rendering.
 fn each(helm: &Path, check: impl Fn(&Rendered, &Pod) -> Result<()>) -> Result<()> {
     for rendered in Rendered::all(helm)? {
-        for pod in rendered.pods() {
+        for pod in rendered.pods().into_iter().chain(rendered.hooks()) {
             check(&rendered, &pod)
                 .with_context(|| format!("{} with {}: {}", pod.part, rendered.values, pod.spec))?;
         }
@@ -75,17 +75,37 @@ pub fn are_restricted(helm: &Path) -> Result<()> {
         }
         // Services called sextant-… would otherwise set variables that are read as settings.
         ensure!(spec["enableServiceLinks"] == false, "service links");
-        let account = match pod.part.as_str() {
-            "test" => String::new(),
-            part => format!("{}-{part}", rendered.fullname()),
+        let accounts: &[&str] = match pod.part.as_str() {
+            "test" => &[""],
+            "hook" => &["-check-upgrade", "-clean-up"],
+            part => &[&format!("-{part}")],
         };
-        ensure!(text(&spec["serviceAccountName"]) == account, "account");
+        let account = text(&spec["serviceAccountName"]);
+        let account = account.trim_start_matches(rendered.fullname());
+        ensure!(accounts.contains(&account), "account {account}");
         ensure!(
             spec["automountServiceAccountToken"] == (pod.part != "test"),
             "token"
         );
         Ok(())
     })
+}
+
+/// Hooks and the test, too: else an upgrade would wait for a pod that no node may run.
+pub fn run_where_they_are_told(helm: &Path) -> Result<()> {
+    let rendered = Rendered::set(helm, "defaults.nodeSelector.disk=ssd")?;
+    let pods = rendered.pods().into_iter().chain(rendered.hooks());
+    ensure!(pods.count() == 10, "some pods aren't looked at");
+    for pod in rendered.pods().into_iter().chain(rendered.hooks()) {
+        let wanted = json!({"disk": "ssd"});
+        ensure!(
+            pod.spec["nodeSelector"] == wanted,
+            "{}: {}",
+            pod.part,
+            pod.spec
+        );
+    }
+    Ok(())
 }
 
 pub fn have_resources_and_probes(helm: &Path) -> Result<()> {
@@ -128,7 +148,7 @@ pub fn have_resources_and_probes(helm: &Path) -> Result<()> {
 /// Seconds to drain, the services' own defaults in docs/configuration.md.
 pub fn end_after_they_drained(helm: &Path) -> Result<()> {
     each(helm, |_, pod| {
-        if pod.part == "test" {
+        if ["test", "hook"].contains(&pod.part.as_str()) {
             return Ok(());
         }
         let drain = if pod.part.starts_with("kube-") {
