@@ -136,6 +136,11 @@ fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, StoreError> {
     let connection = Connection::open_with_flags(path, flags)
         .map_err(|error| describe(path, "opening", &error))?;
     connection.set_prepared_statement_cache_capacity(32);
+    // The image has no folder for temporary files, into which SQLite would move the undo journal of a request that
+    // changes more than 64 KiB. What is kept in memory is bounded by the size of a request.
+    connection
+        .pragma_update(None, "temp_store", "MEMORY")
+        .map_err(|error| describe(path, "opening", &error))?;
     Ok(connection)
 }
 
@@ -145,6 +150,14 @@ fn describe(path: &Path, doing: &str, error: &rusqlite::Error) -> StoreError {
         Some(ErrorCode::DiskFull) => StoreError::NoSpace(path.to_owned()),
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             corrupt(path, &error.to_string())
+        }
+        // "disk I/O error" stands for some thirty reasons, which SQLite tells apart by number only.
+        Some(ErrorCode::SystemIoFailure) => {
+            let code = error.sqlite_error().map_or(0, |error| error.extended_code);
+            failed(
+                format!("{doing} {} (SQLite's code {code})", path.display()),
+                error,
+            )
         }
         _ => failed(format!("{doing} {}", path.display()), error),
     }

@@ -190,6 +190,33 @@ fn a_full_disk_is_told_and_recovered_from() {
     assert_eq!(log.value(2).unwrap(), Some("xxxxx".into()));
 }
 
+/// Containers have no folder for temporary files.
+#[test]
+fn a_request_that_touches_many_pages_needs_no_temporary_file() {
+    let (_folder, path) = file();
+    let opened = open(&path);
+    let write = |row: Row, key: Row| Write {
+        key: format!("/registry/events/{key:0100}").into(),
+        ..put(row, row + 1, "", 100)
+    };
+    let many = (1..=2000).map(|row| write(row, row)).collect();
+    commit(opened.log.as_ref(), &[changes(many)]);
+    let spread = (1..=100).map(|n| write(2000 + n, n * 20)).collect();
+    opened.log.begin().unwrap();
+    opened.log.append(&changes(spread)).unwrap();
+    // The undo journal of a request is open until the commit; its file has no name, or SQLite's own.
+    let open: Vec<_> = std::fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
+        .filter(|file| {
+            let file = file.to_string_lossy();
+            file.contains("/#") || file.contains("/etilqs_")
+        })
+        .collect();
+    assert!(open.is_empty(), "{open:?}");
+    opened.log.commit().unwrap();
+}
+
 #[test]
 fn one_process_at_a_time() {
     let (_folder, path) = file();
