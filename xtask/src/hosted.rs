@@ -3,7 +3,7 @@
 use crate::cluster::{self, Cluster};
 use crate::stage::Stages;
 use crate::{run, upstream};
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use serde_json::Value;
 use sextant_project::{Plane, bin};
 use std::collections::BTreeSet;
@@ -108,25 +108,42 @@ pub fn install(plane: &Plane, helm: &Path, set: &[String]) -> Result<()> {
     run::logged("helm install", &mut plane.install(helm, set)?)
 }
 
-/// Waits until its API is ready, by a kubeconfig of its own.
+/// Waits until its API is ready, by a kubeconfig of its own; tells which pods it waits for.
 pub fn wait_for_api(host: &Cluster, plane: &Plane) -> Result<()> {
     host.wait("the hosted API", || {
-        run::output(&mut plane.write_kubeconfig())?;
-        let ready = ["get", "--raw", "/readyz", "--request-timeout=5s"];
-        run::output(plane.kubectl().args(ready)).map(drop)
+        let answered = run::output(&mut plane.write_kubeconfig()).and_then(|_| {
+            let ready = ["get", "--raw", "/readyz", "--request-timeout=5s"];
+            run::output(plane.kubectl().args(ready))
+        });
+        answered.map(drop).map_err(|error| {
+            let pods = host.json(&["get", "pods", "--namespace", &plane.name]);
+            match pods.map(|pods| unready(&pods)) {
+                Ok(pods) if !pods.is_empty() => anyhow!("{}", pods.join("; ")),
+                _ => error,
+            }
+        })
     })
-    .map_err(|error| {
-        let pods = [
-            "get",
-            "pods",
-            "--output",
-            "wide",
-            "--namespace",
-            &plane.name,
-        ];
-        let pods = run::output(host.project.kubectl().args(pods)).unwrap_or_default();
-        error.context(format!("the control plane's pods:\n{pods}\n"))
-    })
+}
+
+/// The pods that aren't ready, each with what Kubernetes says of it.
+fn unready(pods: &Value) -> Vec<String> {
+    let condition = |pod: &Value, kind: &str| {
+        let conditions = pod["status"]["conditions"].as_array();
+        let found = conditions.and_then(|all| all.iter().find(|one| one["type"] == kind));
+        found.cloned().unwrap_or_default()
+    };
+    let described = |pod: &Value| {
+        let why = condition(pod, "PodScheduled")["message"].clone();
+        let waiting = &pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"];
+        let why = why.as_str().or(waiting.as_str());
+        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+        format!("{name}: {}", why.unwrap_or("not ready"))
+    };
+    let pods = pods["items"].as_array().into_iter().flatten();
+    pods.filter(|pod| pod["status"]["phase"] != "Succeeded")
+        .filter(|pod| condition(pod, "Ready")["status"] != "True")
+        .map(described)
+        .collect()
 }
 
 /// Starts a node unless it runs, and waits for it; returns the table of nodes.
@@ -160,6 +177,28 @@ mod tests {
             "metadata": {"namespace": namespace, "name": name},
             "spec": {"ports": [{"port": 1, "nodePort": port}]}
         })
+    }
+
+    #[test]
+    fn pods_say_what_they_wait_for() {
+        let pod = |name: &str, status: Value| json!({"metadata": {"name": name}, "status": status});
+        let waiting = json!([{"state": {"waiting": {"reason": "ErrImageNeverPull"}}}]);
+        let unbound = json!({"type": "PodScheduled", "status": "False", "message": "no node fits"});
+        let items = vec![
+            pod(
+                "a",
+                json!({"conditions": [{"type": "Ready", "status": "True"}]}),
+            ),
+            pod("b", json!({"containerStatuses": waiting})),
+            pod("c", json!({"conditions": [unbound]})),
+            pod(
+                "d",
+                json!({"conditions": [{"type": "Ready", "status": "False"}]}),
+            ),
+            pod("e", json!({"phase": "Succeeded"})),
+        ];
+        let said = ["b: ErrImageNeverPull", "c: no node fits", "d: not ready"];
+        assert_eq!(unready(&json!({ "items": items })), said);
     }
 
     #[test]
