@@ -102,6 +102,8 @@ cluster.extra_args.kube_scheduler: {{ toJson .kubeScheduler }}
 {{- define "sextant.settings.runner" }}
 component: {{ .part }}
 supervisor: {{ include "sextant.fullname" .root }}-supervisor:7443
+# Many planes share a machine, and few of them are busy: a quarter less memory is worth the processor time.
+gogc: 50
 {{- if eq .part "kube-apiserver" }}
 token_service: {{ include "sextant.fullname" .root }}-token-service:7443
 {{- end }}

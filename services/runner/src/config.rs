@@ -40,6 +40,9 @@ pub struct Config {
     pub patience_seconds: u64,
     /// How long the component may take to end after SIGTERM, in seconds.
     pub grace_seconds: u64,
+    /// How much garbage the component may keep, in percent of the memory that it uses, before it is collected (Go's
+    /// `GOGC`): less takes less memory and more processor time. When not set, Go's own 100.
+    pub gogc: Option<u16>,
     /// Settings of `runner edge`.
     pub edge: Edge,
 }
@@ -82,6 +85,7 @@ impl Default for Config {
             state_folder: "/var/lib/sextant".into(),
             patience_seconds: 15,
             grace_seconds: 25,
+            gogc: None,
             edge: Edge::default(),
         }
     }

@@ -16,6 +16,7 @@ pub mod error;
 mod files;
 mod health;
 mod kept;
+mod memory;
 mod metrics;
 mod pki;
 mod probe;

@@ -26,6 +26,7 @@ use crate::{
     error::Error,
     files,
     health::Health,
+    memory,
     probe::Probe,
 };
 
@@ -220,9 +221,12 @@ impl Rollout {
                 .waiting("own address: no route to the supervisor and no interface but loopback");
             sleep(backoff.next()).await;
         };
-        Spec::new(config.component.name(), config.program())
+        let spec = Spec::new(config.component.name(), config.program())
             .arguments(arguments)
-            .grace(Duration::from_secs(config.grace_seconds))
+            .grace(Duration::from_secs(config.grace_seconds));
+        memory::environment(config.gogc)
+            .into_iter()
+            .fold(spec, |spec, (name, value)| spec.env(name, value))
     }
 
     fn port(&self, config: &ComponentConfig) -> u16 {
