@@ -1,6 +1,7 @@
 //! `bench-fleet`: control planes side by side in the dev cluster, one after the other until N of them run; how long each takes,
 //! and what all of them cost while nobody uses them. Prints tables and writes out/bench-fleet.json.
 
+mod database;
 mod processes;
 
 use crate::cluster::{self, Cluster};
@@ -73,14 +74,19 @@ fn measure(
         Ok(())
     })?;
     let idle = Duration::from_secs(options.idle);
-    let costs = stages.run("leave them alone, and measure", || {
+    let planes = names.iter().map(|name| hosted::plane(host, name));
+    let planes: Vec<Plane> = planes.collect::<Result<_>>()?;
+    let (costs, load) = stages.run("leave them alone, and measure", || {
         std::thread::sleep(idle);
-        let before = cost(host, names)?;
+        let before = (cost(host, names)?, database::states(&planes)?);
         std::thread::sleep(idle);
-        let after = cost(host, names)?;
-        Ok(parts(&before, &after, idle, names.len()))
+        let after = (cost(host, names)?, database::states(&planes)?);
+        Ok((
+            parts(&before.0, &after.0, idle, names.len()),
+            database::load(&before.1, &after.1),
+        ))
     })?;
-    report(options, &starts, &costs)
+    report(options, &starts, &costs, &load)
 }
 
 /// Installs one plane; seconds until its API answers and, with a node, until that is Ready.
@@ -175,7 +181,7 @@ fn parts(before: &Costs, after: &Costs, interval: Duration, planes: usize) -> Va
     Value::Object(after.iter().map(part).collect())
 }
 
-fn report(options: &Options, starts: &[Value], costs: &Value) -> Result<()> {
+fn report(options: &Options, starts: &[Value], costs: &Value, load: &Value) -> Result<()> {
     println!("\n{} control planes; seconds (p50, p99)", starts.len());
     for name in ["api_answers", "node_ready_after_token"] {
         let values: Vec<f64> = starts
@@ -194,7 +200,7 @@ fn report(options: &Options, starts: &[Value], costs: &Value) -> Result<()> {
             "anonymous_mebibytes",
             "processor_millicores",
         ];
-        let values = names.map(|name| figures[name].as_f64().unwrap_or(0.0));
+        let values = names.map(|name| figure(figures, name));
         for (sum, value) in sums.iter_mut().zip(values) {
             *sum += value;
         }
@@ -207,13 +213,29 @@ fn report(options: &Options, starts: &[Value], costs: &Value) -> Result<()> {
         "  {:<26} {:>11.1} {:>15.1} {:>12.1}",
         "all", sums[0], sums[1], sums[2]
     );
+    println!(
+        "database of each, idle: {:.1} requests/s, {:.2} commits/s, {:.2} revisions/s; {:.1} MiB in use",
+        figure(load, "requests_per_second"),
+        figure(load, "commits_per_second"),
+        figure(load, "revisions_per_second"),
+        figure(load, "used_mebibytes"),
+    );
     let file = paths::out().join("bench-fleet.json");
-    let all =
-        json!({"planes": options.planes, "set": options.set, "starts": starts, "per_plane": costs});
+    let all = json!({
+        "planes": options.planes,
+        "set": options.set,
+        "starts": starts,
+        "per_plane": costs,
+        "database_per_plane": load,
+    });
     std::fs::write(&file, serde_json::to_vec_pretty(&all)?)
         .with_context(|| format!("writing {}", file.display()))?;
     println!("written: {}", file.display());
     Ok(())
+}
+
+fn figure(figures: &Value, name: &str) -> f64 {
+    figures[name].as_f64().unwrap_or(0.0)
 }
 
 /// The value that this share of them doesn't exceed (nearest rank).
