@@ -17,6 +17,7 @@
 mod connection;
 mod metrics;
 mod pool;
+mod ready;
 mod resolve;
 
 use std::{
@@ -70,6 +71,7 @@ impl Default for Limits {
 pub struct Balancer {
     listener: TcpListener,
     upstreams: watch::Receiver<Vec<String>>,
+    ready_port: Option<u16>,
     limits: Limits,
     shared: Shared,
 }
@@ -118,6 +120,7 @@ impl Balancer {
         Ok(Self {
             listener,
             upstreams,
+            ready_port: None,
             limits: Limits::default(),
             shared,
         })
@@ -126,6 +129,12 @@ impl Balancer {
     /// Sets other limits.
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Prefers addresses at which `port` answers `/readyz` with 200, over plain HTTP.
+    pub fn with_ready_port(mut self, port: Option<u16>) -> Self {
+        self.ready_port = port;
         self
     }
 
@@ -144,9 +153,14 @@ impl Balancer {
     pub async fn run(self, drain: Drain) {
         let (open, linger) = (TaskTracker::new(), self.limits.linger);
         let resolving = resolve::follow(self.upstreams, self.shared.clone(), self.limits.resolve);
+        let asking = async {
+            if let Some(port) = self.ready_port {
+                ready::follow(port, self.shared.clone()).await;
+            }
+        };
         let accepting = accept(self.listener, self.limits, &self.shared, &open);
         drain
-            .run(async { tokio::join!(resolving, accepting) })
+            .run(async { tokio::join!(resolving, asking, accepting) })
             .await;
         open.close();
         if tokio::time::timeout(linger, open.wait()).await.is_err() {

@@ -65,6 +65,10 @@ pub struct Listener {
     pub listen: SocketAddr,
     /// `host:port`; connections are spread over all addresses of the name.
     pub upstream: String,
+    /// Port at which each of these addresses answers `/readyz` over plain HTTP. Connections go where that says 200, as
+    /// long as it does anywhere. Not asked when not set.
+    #[serde(default)]
+    pub ready_port: Option<u16>,
 }
 
 impl Default for Config {
@@ -84,7 +88,7 @@ impl Default for Config {
             run_folder: "/run/sextant".into(),
             state_folder: "/var/lib/sextant".into(),
             patience_seconds: 15,
-            grace_seconds: 25,
+            grace_seconds: 15,
             gogc: None,
             edge: Edge::default(),
         }
@@ -96,6 +100,7 @@ impl Default for Edge {
         let listener = |port: u16, upstream: &str| Listener {
             listen: ([0, 0, 0, 0], port).into(),
             upstream: upstream.to_owned(),
+            ready_port: Some(9090),
         };
         Self {
             listeners: vec![

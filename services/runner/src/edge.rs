@@ -24,6 +24,7 @@ pub(crate) async fn run(config: Config, ctx: Context) -> anyhow::Result<()> {
         let balancer = Balancer::bind(listener.listen, upstreams)
             .await?
             .with_limits(limits.clone())
+            .with_ready_port(listener.ready_port)
             .with_metrics(metrics.clone());
         let listen = balancer.local_addr()?;
         tracing::info!(%listen, upstream = listener.upstream, "balancing");

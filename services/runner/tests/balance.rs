@@ -99,6 +99,24 @@ fn limits() -> Limits {
     }
 }
 
+/// Answers `/readyz` at a port of its own with what `status` says.
+async fn readiness(status: watch::Receiver<u16>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut asked = [0; 1024];
+            let _ = stream.read(&mut asked).await;
+            let answer = format!(
+                "HTTP/1.1 {} x\r\nContent-Length: 0\r\n\r\n",
+                *status.borrow()
+            );
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    port
+}
+
 async fn three() -> ([Upstream; 3], Vec<String>) {
     let upstreams = [
         Upstream::new(b'a').await,
@@ -260,4 +278,42 @@ async fn a_drain_refuses_new_connections_and_leaves_open_ones_some_time() {
         .await
         .expect("the end, once all are closed")
         .unwrap();
+}
+
+/// Regression: a server that listens and isn't ready yet, or not any more, got connections.
+#[tokio::test]
+async fn connections_go_where_it_is_ready() {
+    let (first, second) = (Upstream::new(b'a').await, Upstream::new(b'b').await);
+    let (status, told) = watch::channel(503);
+    let port = readiness(told).await;
+    // The second's address has no such port: it isn't ready, whatever the first says.
+    let other = SocketAddr::from(([127, 0, 0, 2], second.address.port()));
+    let names = vec![first.address.to_string(), other.to_string()];
+    let (_upstreams, follow) = watch::channel(names);
+    let balancer = Balancer::bind("127.0.0.1:0".parse().unwrap(), follow)
+        .await
+        .unwrap()
+        .with_limits(limits())
+        .with_ready_port(Some(port));
+    let address = balancer.local_addr().unwrap();
+    let (drain, _trigger) = Drain::new();
+    tokio::spawn(balancer.run(drain));
+    let ask = || async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let mut name = [0];
+        stream.read_exact(&mut name).await.map(|_| name[0])
+    };
+    // Nobody is ready: rather one that isn't than none.
+    assert_eq!(ask().await.unwrap(), b'a');
+    status.send_replace(200);
+    eventually(DEADLINE, "all connections at the ready one", || async {
+        for _ in 0..4 {
+            let name = ask().await.map_err(|e| e.to_string())?;
+            if name != b'a' {
+                return Err(name.to_string());
+            }
+        }
+        Ok(())
+    })
+    .await;
 }

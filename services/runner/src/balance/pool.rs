@@ -25,6 +25,8 @@ struct Backend {
     last_turn: u64,
     failures: u32,
     avoid_until: Option<Instant>,
+    /// It said that it isn't ready, or nothing.
+    unready: bool,
 }
 
 impl Pool {
@@ -44,7 +46,7 @@ impl Pool {
     }
 
     /// The address for a new connection that was refused by `tried` already; its connection counts from now on.
-    /// Addresses that failed lately come last, but they come: they may be all there is.
+    /// Addresses that aren't ready or failed lately come last, but they come: they may be all there is.
     pub(super) fn pick(&mut self, tried: &[SocketAddr], now: Instant) -> Option<SocketAddr> {
         let candidates = self
             .backends
@@ -52,7 +54,12 @@ impl Pool {
             .filter(|(address, backend)| backend.wanted && !tried.contains(address));
         let (address, backend) = candidates.min_by_key(|(_, backend)| {
             let avoid = backend.avoid_until.filter(|until| *until > now);
-            (avoid, backend.connections, backend.last_turn)
+            (
+                backend.unready,
+                avoid,
+                backend.connections,
+                backend.last_turn,
+            )
         })?;
         self.turn += 1;
         backend.last_turn = self.turn;
@@ -78,6 +85,18 @@ impl Pool {
             backend.failures = backend.failures.saturating_add(1);
             backend.avoid_until = Some(now + step.mul_f64(0.5 + fraction / 2.0));
         }
+    }
+
+    /// What it said of itself; true when that is news.
+    pub(super) fn is_ready(&mut self, address: SocketAddr, ready: bool) -> bool {
+        let backend = self.backends.get_mut(&address);
+        backend.is_some_and(|backend| std::mem::replace(&mut backend.unready, !ready) == ready)
+    }
+
+    /// Those that connections go to.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        let wanted = self.backends.iter().filter(|(_, backend)| backend.wanted);
+        wanted.map(|(address, _)| *address).collect()
     }
 
     /// A connection that [`Self::pick`] counted has ended.
@@ -149,6 +168,23 @@ mod tests {
         assert_eq!(pool.pick(&[address(2)], now), Some(address(1)));
         assert_eq!(pool.pick(&[address(1), address(2)], now), None);
         assert_eq!(pool.pick(&[], now + AVOID.0), Some(address(1)));
+    }
+
+    #[test]
+    fn what_is_not_ready_comes_last() {
+        let mut pool = pool(&[1, 2]);
+        let now = Instant::now();
+        assert!(pool.is_ready(address(1), false));
+        assert!(!pool.is_ready(address(1), false));
+        for _ in 0..5 {
+            assert_eq!(pool.pick(&[], now), Some(address(2)));
+        }
+        pool.refused(address(2), now, 1.0);
+        assert_eq!(pool.pick(&[], now), Some(address(2)));
+        assert_eq!(pool.pick(&[address(2)], now), Some(address(1)));
+        assert!(pool.is_ready(address(1), true));
+        assert_eq!(pool.pick(&[], now), Some(address(1)));
+        assert!(!pool.is_ready(address(9), true));
     }
 
     #[test]
