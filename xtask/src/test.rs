@@ -51,6 +51,11 @@ fn suite(stages: &mut Stages, options: &Options) -> Result<()> {
         ("TEST_ETCDCTL", upstream.program("etcdctl")?),
         ("TEST_KINE", peers.program("kine")?),
         ("TEST_KUBE_APISERVER", upstream.program("kube-apiserver")?),
+        (
+            "TEST_KUBE_CONTROLLER_MANAGER",
+            upstream.program("kube-controller-manager")?,
+        ),
+        ("TEST_KUBE_SCHEDULER", upstream.program("kube-scheduler")?),
         ("TEST_KUBECTL", upstream.program("kubectl")?),
         ("TEST_HELM", helm.program("helm")?),
     ];
@@ -76,8 +81,10 @@ fn suite(stages: &mut Stages, options: &Options) -> Result<()> {
             "--lib",
             "--test",
             "control_plane",
+            "--test",
+            "scaling",
         ];
-        run_tests(&selection, &[])
+        run_tests(&selection, &programs)
     })?;
     stages.run("chart tests", || {
         run_tests(

@@ -25,9 +25,10 @@ pub(super) fn config(cluster: &ClusterConfig) -> (Flags, Vec<ComponentFile>) {
         )
         .set("encryption-provider-config", config_path("encryption.yaml"))
         .set("encryption-provider-config-automatic-reload", "true")
-        // A stop answers what is under way and tells the rest to come back, but waits for no watcher.
-        .set("shutdown-delay-duration", "0s")
-        .set("shutdown-send-retry-after", "true")
+        // A stop goes on serving until `edge` has noticed. Then it answers what is under way, waits for no watcher, and
+        // everybody else is told by GOAWAY to take another connection: with `shutdown-send-retry-after` they would be
+        // told to come back 5 s later. The price: a stop waits for who follows a log, until the runner's grace is over.
+        .set("shutdown-delay-duration", "2s")
         .set("shutdown-watch-termination-grace-period", "1s");
     let mut files = vec![
         file("admission.yaml", &policies::admission(cluster), false),

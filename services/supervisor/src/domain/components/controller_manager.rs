@@ -1,6 +1,6 @@
 //! kube-controller-manager, without CA keys and without a ServiceAccount key.
 
-use super::{Flags, config_path, kubeconfig::kubeconfig, pki};
+use super::{ELECTION, Flags, config_path, kubeconfig::kubeconfig, pki};
 use crate::domain::cluster::ClusterConfig;
 use sextant_proto::supervisor::ComponentFile;
 
@@ -31,10 +31,9 @@ pub(super) fn config(cluster: &ClusterConfig) -> (Flags, Vec<ComponentFile>) {
         // second no node has a pod network for 5 s. The API's own priorities keep this fair.
         .set("kube-api-qps", "100")
         .set("kube-api-burst", "200")
-        // Another replica takes over within 5 s.
         .set("leader-elect", "true")
-        .set("leader-elect-lease-duration", "4s")
-        .set("leader-elect-renew-deadline", "3s")
-        .set("leader-elect-retry-period", "1s");
+        .set("leader-elect-lease-duration", ELECTION.lease)
+        .set("leader-elect-renew-deadline", ELECTION.deadline)
+        .set("leader-elect-retry-period", ELECTION.retry);
     (flags, vec![kubeconfig(cluster)])
 }

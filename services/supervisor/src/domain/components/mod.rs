@@ -21,6 +21,24 @@ const CONFIG: &str = "/run/sextant/config";
 const CIPHER_SUITES: &str = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,\
 TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256";
 
+/// How kube-controller-manager and kube-scheduler elect who works, as Go's durations.
+struct Election {
+    /// How long a lease stands that isn't renewed; client-go counts whole seconds.
+    lease: &'static str,
+    /// How long the holder tries to renew before it gives up.
+    deadline: &'static str,
+    /// Between renewals, and between looks of the others, who wait up to 2.2 times as long.
+    retry: &'static str,
+}
+
+/// Another replica takes over within 5 s of the holder's death: it sees the last renewal 0.88 s late at most, waits for
+/// the lease to run out, and looks again 0.88 s later at most. Upstream's defaults take up to 24 s.
+const ELECTION: Election = Election {
+    lease: "3s",
+    deadline: "2.5s",
+    retry: "400ms",
+};
+
 /// An upstream component of the control plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Component {

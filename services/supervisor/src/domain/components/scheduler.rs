@@ -1,6 +1,6 @@
 //! kube-scheduler.
 
-use super::{Flags, config_path, file, kubeconfig::kubeconfig};
+use super::{ELECTION, Flags, config_path, file, kubeconfig::kubeconfig};
 use crate::domain::cluster::ClusterConfig;
 use serde_json::json;
 use sextant_proto::supervisor::ComponentFile;
@@ -22,9 +22,9 @@ pub(super) fn config(cluster: &ClusterConfig) -> (Flags, Vec<ComponentFile>) {
         "enableContentionProfiling": false,
         "leaderElection": {
             "leaderElect": true,
-            "leaseDuration": "4s",
-            "renewDeadline": "3s",
-            "retryPeriod": "1s",
+            "leaseDuration": ELECTION.lease,
+            "renewDeadline": ELECTION.deadline,
+            "retryPeriod": ELECTION.retry,
         },
     });
     (

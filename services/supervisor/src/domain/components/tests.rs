@@ -111,3 +111,21 @@ fn the_digest_separates_arguments_from_each_other() {
     let split = digest(&["--a=b".into(), "--c=d".into()], &[]);
     assert_ne!(joined, split);
 }
+
+#[test]
+fn a_leaders_duty_moves_within_five_seconds() {
+    let millis = |text: &str| -> f64 {
+        match text.strip_suffix("ms") {
+            Some(millis) => millis.parse().unwrap(),
+            None => 1000.0 * text.strip_suffix('s').unwrap().parse::<f64>().unwrap(),
+        }
+    };
+    let (lease, deadline, retry) = (
+        millis(ELECTION.lease),
+        millis(ELECTION.deadline),
+        millis(ELECTION.retry),
+    );
+    // What client-go asks of its settings, whose jitter is 1.2, and the worst case.
+    assert!(lease > deadline && deadline > 1.2 * retry && lease % 1000.0 == 0.0);
+    assert!(lease + 2.0 * 2.2 * retry <= 5000.0);
+}
