@@ -5,6 +5,7 @@ mod api;
 mod cases;
 mod cluster;
 mod command;
+pub mod load;
 mod tenant;
 mod wait;
 
