@@ -19,6 +19,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             ".sextant.supervisor.v1",
             "#[derive(serde::Serialize, serde::Deserialize)]",
         )
+        .type_attribute(
+            ".sextant.telemetry.v1",
+            "#[derive(serde::Serialize, serde::Deserialize)]",
+        )
         .type_attribute(".sextant.supervisor.v1.NodeSettings", "#[serde(default)]")
         .type_attribute(
             ".sextant.supervisor.v1.NodeCertificateRequests",

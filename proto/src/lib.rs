@@ -19,10 +19,24 @@ pub mod tokenservice {
     tonic::include_proto!("sextant.tokenservice.v1");
 }
 
-/// `sextant.supervisor.v1`
-pub mod supervisor {
-    tonic::include_proto!("sextant.supervisor.v1");
+/// Nested as their packages are, because the generated code of one names the other.
+mod sextant {
+    pub mod supervisor {
+        pub mod v1 {
+            tonic::include_proto!("sextant.supervisor.v1");
+        }
+    }
+    pub mod telemetry {
+        pub mod v1 {
+            tonic::include_proto!("sextant.telemetry.v1");
+        }
+    }
 }
+
+/// `sextant.supervisor.v1`
+pub use sextant::supervisor::v1 as supervisor;
+/// `sextant.telemetry.v1`
+pub use sextant::telemetry::v1 as telemetry;
 
 /// `sextant.node.v1`
 pub mod node {

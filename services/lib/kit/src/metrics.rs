@@ -7,7 +7,7 @@ mod state;
 pub use neighbour::Exposition;
 
 use crate::readiness::Readiness;
-use crate::telemetry::rpc;
+use crate::telemetry;
 use neighbour::Ask;
 use process::Process;
 use prometheus_client::encoding::text;
@@ -30,7 +30,7 @@ impl Metrics {
     /// A registry that already holds what every part has: its RPC metrics.
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("sextant");
-        rpc::register(&mut registry);
+        telemetry::register(&mut registry);
         Self {
             registry: Arc::new(Mutex::new(registry)),
             neighbours: Arc::default(),

@@ -3,6 +3,8 @@
 //! The standard variables configure it: `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_RESOURCE_ATTRIBUTES`,
 //! `OTEL_TRACES_SAMPLER`, `OTEL_METRIC_EXPORT_INTERVAL`, …
 
+use super::is_of_the_exporter;
+use super::sampling::{Keeper, Rule};
 use crate::error::Error;
 use opentelemetry::KeyValue;
 use opentelemetry::logs::{AnyValue, LogRecord as _, Logger as _, LoggerProvider as _, Severity};
@@ -11,7 +13,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{SdkLogRecord, SdkLogger, SdkLoggerProvider};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::trace::SdkTracerProvider;
+use opentelemetry_sdk::trace::{BatchSpanProcessor, SdkTracerProvider};
 use std::fmt::Debug;
 use std::time::{Duration, SystemTime};
 use tracing::field::{Field, Visit};
@@ -31,21 +33,22 @@ pub(super) struct Exporters {
 
 impl Exporters {
     /// Set up for the endpoint in the environment; must run within the runtime.
-    pub(super) fn new(name: &'static str) -> Result<Self, Error> {
+    pub(super) fn new(name: &'static str, rule: Rule) -> Result<Self, Error> {
         let failed = |e: opentelemetry_otlp::ExporterBuildError| Error::Telemetry(e.to_string());
         let resource = Resource::builder()
             .with_service_name(name)
             .with_attribute(KeyValue::new("service.namespace", "sextant"))
             .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
             .build();
+        let spans = SpanExporter::builder()
+            .with_tonic()
+            .build()
+            .map_err(failed)?;
+        let spans = BatchSpanProcessor::builder(spans).build();
         let traces = SdkTracerProvider::builder()
             .with_resource(resource.clone())
-            .with_batch_exporter(
-                SpanExporter::builder()
-                    .with_tonic()
-                    .build()
-                    .map_err(failed)?,
-            )
+            .with_sampler(rule.clone())
+            .with_span_processor(Keeper::new(spans, rule))
             .build();
         let metrics = SdkMeterProvider::builder()
             .with_resource(resource.clone())
@@ -104,6 +107,9 @@ impl LogLayer {
 impl<S: Subscriber> Layer<S> for LogLayer {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         let metadata = event.metadata();
+        if is_of_the_exporter(metadata) {
+            return;
+        }
         let mut record = self.logger.create_log_record();
         record.set_timestamp(SystemTime::now());
         record.set_target(metadata.target());

@@ -1,18 +1,33 @@
 //! Logs, traces and metrics of the process: JSON lines on standard output always, OTLP when an endpoint is set.
 
+mod control;
 mod export;
+mod filter;
 mod log;
 pub mod propagation;
+mod repeats;
 pub mod rpc;
+mod sampling;
+mod service;
+
+pub use control::{Control, check, control};
+pub use filter::AUDIT;
+pub use service::{Service, change, server};
 
 use crate::config::{Common, LogFormat};
 use crate::error::Error;
+use control::Sampling;
 use export::{Exporters, LogLayer};
 use opentelemetry::trace::TracerProvider as _;
-use tracing_subscriber::filter::{EnvFilter, FilterFn, filter_fn};
+use repeats::Repeats;
+use sampling::{Rule, SLOW};
+use std::sync::LazyLock;
+use tracing::Metadata;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::{FilterExt as _, FilterFn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{Layer as _, fmt};
+use tracing_subscriber::{Layer, fmt, reload};
 
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
@@ -32,21 +47,36 @@ impl Telemetry {
     }
 }
 
+/// What is counted of repeated lines, which is there before [`init`] and without it.
+static REPEATS: LazyLock<Repeats> = LazyLock::new(Repeats::default);
+
+pub(crate) fn register(registry: &mut prometheus_client::registry::Registry) {
+    rpc::register(registry);
+    REPEATS.register(registry);
+}
+
 /// Sets up logging, and export when `OTEL_EXPORTER_OTLP_ENDPOINT` is set. Once per process, within a runtime.
 pub fn init(name: &'static str, common: &Common) -> Result<Telemetry, Error> {
-    let filter = EnvFilter::try_new(&common.log)
+    let filter = filter::configured(&common.log)
         .map_err(|e| Error::Telemetry(format!("the log filter `{}`: {e}", common.log)))?;
+    let sampling = Sampling {
+        ratio: sampling::ratio_of_environment().map_err(Error::Telemetry)?,
+        slow: SLOW,
+    };
+    let rule = Rule::new(sampling.ratio, sampling.slow);
     let endpoint = std::env::var_os(ENDPOINT).filter(|endpoint| !endpoint.is_empty());
-    let exporters = endpoint.map(|_| Exporters::new(name)).transpose()?;
+    let exporters = endpoint
+        .map(|_| Exporters::new(name, rule.clone()))
+        .transpose()?;
     let traces = exporters.as_ref().map(|exporters| {
         let tracer = exporters.traces.tracer("sextant");
         tracing_opentelemetry::layer()
             .with_tracer(tracer)
-            .with_filter(not_of_the_exporter())
+            .with_filter(of_traces())
     });
     let logs = exporters
         .as_ref()
-        .map(|exporters| LogLayer::new(&exporters.logs).with_filter(not_of_the_exporter()));
+        .map(|exporters| LogLayer::new(&exporters.logs));
     let (json, text) = match common.log_format {
         LogFormat::Json => (
             Some(fmt::layer().event_format(log::Json { service: name })),
@@ -54,32 +84,42 @@ pub fn init(name: &'static str, common: &Common) -> Result<Telemetry, Error> {
         ),
         LogFormat::Text => (None, Some(fmt::layer())),
     };
+    let (filter, handle) = reload::Layer::new(filter);
+    // One filter for all that is written, so that a line is counted once.
+    let written = Layer::and_then(logs, json)
+        .and_then(text)
+        .with_filter(filter.and(REPEATS.clone()));
     tracing_subscriber::registry()
-        .with(filter)
         .with(traces)
-        .with(logs)
-        .with(json)
-        .with(text)
+        .with(written)
         .try_init()
         .map_err(|e| Error::Telemetry(e.to_string()))?;
+    tokio::spawn(REPEATS.clone().summarize());
+    let reload = move |filter| handle.reload(filter).map_err(|error| error.to_string());
+    Control::new(&common.log, sampling, rule, exporters.is_some(), reload).install();
     Ok(Telemetry { exporters })
 }
 
+/// Spans, whatever the log level is: that of the configuration and changes of it are about log lines.
+fn of_traces() -> FilterFn {
+    let wanted: fn(&Metadata<'_>) -> bool =
+        |metadata| *metadata.level() <= LevelFilter::INFO && !is_of_the_exporter(metadata);
+    FilterFn::new(wanted).with_max_level_hint(LevelFilter::INFO)
+}
+
 /// What the exporters themselves say must not be exported: it would never end.
-fn not_of_the_exporter() -> FilterFn {
-    filter_fn(|metadata| {
-        let own = [
-            "h2",
-            "hyper",
-            "hyper_util",
-            "opentelemetry",
-            "tonic",
-            "tower",
-        ];
-        let root = metadata.target().split("::").next().unwrap_or_default();
-        !own.iter().any(|name| {
-            root.strip_prefix(name)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '_']))
-        })
+fn is_of_the_exporter(metadata: &Metadata<'_>) -> bool {
+    let own = [
+        "h2",
+        "hyper",
+        "hyper_util",
+        "opentelemetry",
+        "tonic",
+        "tower",
+    ];
+    let root = metadata.target().split("::").next().unwrap_or_default();
+    own.iter().any(|name| {
+        root.strip_prefix(name)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '_']))
     })
 }
