@@ -36,12 +36,12 @@ supervisor:
     token-service: [grpc, admin]
     datastore-proxy: [etcd, admin]
     supervisor: [grpc, admin]
-    kube-apiserver: [https, admin]
-    kube-controller-manager: [admin]
-    kube-scheduler: [admin]
+    kube-apiserver: [https, mesh, admin]
+    kube-controller-manager: [mesh, admin]
+    kube-scheduler: [mesh, admin]
 kube-apiserver:
   values: kubeApiserver
-  ports: {https: 6443}
+  ports: {https: 6443, mesh: 7443}
   public: https
   grace: 40
   calls:
@@ -51,7 +51,7 @@ kube-apiserver:
     supervisor: [grpc]
 kube-controller-manager:
   values: kubeControllerManager
-  ports: {}
+  ports: {mesh: 7443}
   grace: 40
   calls:
     cert-authority: [grpc]
@@ -59,7 +59,7 @@ kube-controller-manager:
     kube-apiserver: [https]
 kube-scheduler:
   values: kubeScheduler
-  ports: {}
+  ports: {mesh: 7443}
   grace: 40
   calls:
     cert-authority: [grpc]

@@ -71,8 +71,10 @@ database.password_file: /etc/sextant-database/password
 {{- $name := include "sextant.fullname" . }}
 {{- $endpoint := include "sextant.public.apiserver" . }}
 {{- $parts := list }}
-{{- range $part, $_ := include "sextant.parts" . | fromYaml }}
-{{- $parts = append $parts (dict "name" $part "admin" (printf "%s-%s-pods:9090" $name $part)) }}
+{{- range $part, $spec := include "sextant.parts" . | fromYaml }}
+{{- $pods := printf "%s-%s-pods" $name $part }}
+{{- $port := coalesce $spec.ports.grpc $spec.ports.etcd $spec.ports.mesh | int }}
+{{- $parts = append $parts (dict "name" $part "admin" (printf "%s:9090" $pods) "rpc" (printf "%s:%d" $pods $port)) }}
 {{- end }}
 token_service: {{ $name }}-token-service:7443
 datastore: {{ $name }}-datastore-proxy:2379

@@ -52,6 +52,8 @@ pub struct Plane {
     /// Where our own identities live.
     pub context: Context,
     _trigger: DrainTrigger,
+    /// What processes that are started from now on find in their environment.
+    pub environment: Vec<(String, String)>,
     /// How far the clocks of processes that are started from now on are off, as libfaketime wants it.
     pub clock: Option<String>,
 }
@@ -69,6 +71,7 @@ impl Plane {
             said: String::new(),
             context,
             _trigger: trigger,
+            environment: Vec::new(),
             clock: None,
         };
         for identity in ENROLLING {
@@ -131,7 +134,8 @@ impl Plane {
         command
             .arg("--config")
             .arg(self.configuration_file(part))
-            .args(arguments);
+            .args(arguments)
+            .envs(self.environment.clone());
         shift_clock(&mut command, self.clock.as_deref());
         Ok(command)
     }
@@ -149,6 +153,22 @@ impl Plane {
     /// Starts all of them.
     pub fn start_all(&mut self) -> Result<()> {
         Part::ALL.into_iter().try_for_each(|part| self.start(part))
+    }
+
+    /// Runs the command line against the supervisor, and gives its exit code and what it wrote.
+    pub async fn sextant(&self, arguments: &[&str]) -> Result<(i32, String)> {
+        let output = called("sextant")?
+            .args(["--server", &self.address(Part::Edge).to_string()])
+            .arg("--enrol-dir")
+            .arg(self.path("enrol/admin"))
+            .arg("--state-dir")
+            .arg(self.path("state"))
+            .args(arguments)
+            .output();
+        let output = tokio::time::timeout(SOON, output).await??;
+        let said = [output.stdout, output.stderr].concat();
+        let code = output.status.code().context("ended by a signal")?;
+        Ok((code, String::from_utf8(said)?))
     }
 
     /// Sends a signal to a part.
@@ -207,6 +227,20 @@ impl Plane {
     pub fn all_output(&self) -> String {
         let running = self.running.values().map(Process::output);
         std::iter::once(self.said.clone()).chain(running).collect()
+    }
+
+    /// What a part's admin port tells under `/metrics`.
+    pub async fn metrics(&self, part: Part) -> Result<String> {
+        let (status, text) = get(self.admin_address(part), "/metrics").await?;
+        ensure!(status == 200, "{}: {status}: {text}", part.name());
+        Ok(text)
+    }
+
+    /// A client of the datastore as anybody who may have a certificate for it.
+    pub async fn datastore_client(&self, name: &str) -> Result<etcd_client::Client> {
+        let mesh = self.enrol(name).await?;
+        let address = self.address(Part::DatastoreProxy).to_string();
+        Ok(mesh.datastore_client(&address, &self.context).await?)
     }
 
     /// Status and text of `/readyz`.

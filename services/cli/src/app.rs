@@ -8,6 +8,7 @@ use crate::commands::credential;
 use crate::commands::kubeconfig::{KubeconfigView, User};
 use crate::commands::node::{NodesView, RemovedNode};
 use crate::commands::status::StatusView;
+use crate::commands::telemetry::{LogLevelsView, SamplingView};
 use crate::commands::token::{self, NewToken, RevokedToken, TokensView};
 use crate::commands::version::VersionView;
 use crate::dashboard::draw::Palette;
@@ -21,8 +22,9 @@ use crate::session::Session;
 use crate::state::{State, write_private};
 use clap::CommandFactory;
 use sextant_proto::supervisor::{
-    IssueKubeCredentialRequest, KubeAccessRequest, ListCertificatesRequest, ListNodesRequest,
-    ListTokensRequest, RemoveNodeRequest, RevokeTokenRequest, StatusRequest,
+    ChangeTelemetryRequest, ChangeTelemetryResponse, IssueKubeCredentialRequest, KubeAccessRequest,
+    ListCertificatesRequest, ListNodesRequest, ListTokensRequest, RemoveNodeRequest,
+    RevokeTokenRequest, StatusRequest,
 };
 use std::io::Write;
 use std::path::PathBuf;
@@ -80,6 +82,16 @@ impl Run<'_> {
             Command::Credential => self.credential().await,
             Command::Certificate(Certificate::Check { all }) => self.check_certificates(all).await,
             Command::Node(command) => self.node(command).await,
+            Command::LogLevel(wanted) => {
+                let view = LogLevelsView::from(self.telemetry(wanted.request()).await?);
+                self.show(&view)?;
+                Ok(if view.is_complete() { 0 } else { NOT_READY })
+            }
+            Command::Sampling(wanted) => {
+                let view = SamplingView::from(self.telemetry(wanted.request()).await?);
+                self.show(&view)?;
+                Ok(if view.is_complete() { 0 } else { NOT_READY })
+            }
             Command::Hosted(command) => self.hosted(command).await,
             Command::Version { cluster } => self.version(cluster).await,
             Command::Completion { shell } => {
@@ -132,6 +144,16 @@ impl Run<'_> {
                 self.show(&RemovedNode { removed: name })
             }
         }
+    }
+
+    async fn telemetry(
+        &mut self,
+        asked: ChangeTelemetryRequest,
+    ) -> Result<ChangeTelemetryResponse, Error> {
+        let mut session = self.session().await?;
+        session
+            .ask(async |c| c.change_telemetry(asked.clone()).await)
+            .await
     }
 
     async fn hosted(&mut self, command: HostedPlane) -> Result<u8, Error> {

@@ -14,14 +14,16 @@ use sextant_cli::commands::certificate::CertificatesView;
 use sextant_cli::commands::kubeconfig::{KubeconfigView, User};
 use sextant_cli::commands::node::NodesView;
 use sextant_cli::commands::status::StatusView;
+use sextant_cli::commands::telemetry::{LogLevelsView, SamplingView};
 use sextant_cli::commands::token::{NewToken, TokensView};
 use sextant_cli::commands::version::VersionView;
 use sextant_cli::output::{Format, render};
 use sextant_proto::supervisor::{
-    CertificateInfo, ClusterStatus, CreateTokenResponse, KubeAccessResponse,
-    ListCertificatesResponse, ListNodesResponse, ListTokensResponse, NodeInfo, PartStatus,
-    TokenInfo,
+    CertificateInfo, ChangeTelemetryResponse, ClusterStatus, CreateTokenResponse,
+    KubeAccessResponse, ListCertificatesResponse, ListNodesResponse, ListTokensResponse, NodeInfo,
+    PartStatus, ReplicaTelemetry, TokenInfo,
 };
+use sextant_proto::telemetry::Settings;
 use std::path::{Path, PathBuf};
 use support::{HOUR, NOW, all_formats, compare, now};
 
@@ -293,4 +295,57 @@ fn kubectl_reads_the_kubeconfig() {
         String::from_utf8_lossy(&run.stdout),
         "/usr/local/bin/sextant"
     );
+}
+
+fn telemetry() -> ChangeTelemetryResponse {
+    let as_configured = Settings {
+        log_filter: "info".into(),
+        configured_log_filter: "info".into(),
+        sampling_ratio: 1.0,
+        configured_sampling_ratio: 1.0,
+        slow_ms: 1000,
+        exports_traces: true,
+        ..Settings::default()
+    };
+    let changed = Settings {
+        log_filter: "info,datastore_proxy::engine=debug".into(),
+        log_reverts_in_seconds: 540,
+        sampling_ratio: 0.1,
+        slow_ms: 200,
+        ..as_configured.clone()
+    };
+    let silent = Settings {
+        exports_traces: false,
+        ..as_configured.clone()
+    };
+    let replica = |service: &str, place: &str, settings| ReplicaTelemetry {
+        service: service.into(),
+        place: place.into(),
+        settings: Some(settings),
+        error: String::new(),
+    };
+    let away = ReplicaTelemetry {
+        service: "node-agent".into(),
+        place: "node-2".into(),
+        settings: None,
+        error: "it has no session with a supervisor".into(),
+    };
+    ChangeTelemetryResponse {
+        replicas: vec![
+            replica("cert-authority", "172.20.0.2:7443", silent),
+            replica("datastore-proxy", "172.20.0.3:2379", changed),
+            replica("node-agent", "node-1", as_configured),
+            away,
+        ],
+    }
+}
+
+#[test]
+fn log_levels_of_each_process() {
+    all_formats("log-level", &LogLevelsView::from(telemetry()));
+}
+
+#[test]
+fn sampling_of_each_process() {
+    all_formats("sampling", &SamplingView::from(telemetry()));
 }

@@ -13,7 +13,7 @@ use crate::watch::feed;
 use crate::watch::retire::Retirement;
 use kube::Client;
 use sextant_kit::cli::Command;
-use sextant_kit::telemetry::rpc;
+use sextant_kit::telemetry::{self, rpc};
 use sextant_kit::{Context, Service};
 use sextant_proto::netpol::network_policy_server::NetworkPolicyServer;
 use std::process::ExitCode;
@@ -106,7 +106,9 @@ impl Bound {
             commands,
             patience: Duration::from_secs(config.ensure_seconds),
         };
-        let routes = Routes::new(NetworkPolicyServer::new(socket)).into_axum_router();
+        let routes = Routes::new(NetworkPolicyServer::new(socket))
+            .add_service(telemetry::server())
+            .into_axum_router();
         let routes = Routes::from(routes.layer(axum::middleware::from_fn(rpc::observe)));
         let drain = ctx.drain.clone();
         let server = tonic::transport::Server::builder()

@@ -202,6 +202,7 @@ impl Agent {
             readiness: self.ctx.readiness.clone(),
             open: self.open.clone(),
             tunnels: Sessions::tunnel_limit(),
+            policy_socket: config.policy_socket.clone(),
             removed: removed.clone(),
         };
         tokio::spawn(sessions.run(session, drain.clone()));

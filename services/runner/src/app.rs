@@ -2,9 +2,11 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use sextant_identity::{Identity, Mesh, Peer, ServiceName};
-use sextant_kit::{Context, Drain, Service, cli::Command};
+use sextant_identity::{ClientAuth, Identity, Mesh, Peer, ServiceName, serve_grpc};
+use sextant_kit::{Context, Drain, Service, cli::Command, net, telemetry};
 use sextant_proto::supervisor::components_client::ComponentsClient;
+
+use tonic::service::Routes;
 
 use crate::{
     child::reap_orphans, config::Config, desired, edge, error::Error, health::Health, kept::Kept,
@@ -54,6 +56,15 @@ async fn start(config: Config, ctx: &Context) -> Result<(), Error> {
 /// Runs the component of `config` as `mesh` until the drain.
 pub async fn run(mut config: Config, mesh: Mesh, ctx: &Context) -> Result<(), Error> {
     let component = config.component;
+    let listener = net::bind(config.listen).await?;
+    let tls = mesh.server_tls(ClientAuth::Required);
+    let routes = Routes::new(telemetry::server());
+    let drain = ctx.drain.clone();
+    tokio::spawn(async move {
+        if let Err(error) = serve_grpc(listener, tls, routes, drain).await {
+            tracing::warn!(%error, "telemetry can't be changed any more");
+        }
+    });
     let patience = Duration::from_secs(config.patience_seconds);
     let metrics = RunnerMetrics::register(&ctx.metrics);
     let health_task = ctx.readiness.task(component.name());

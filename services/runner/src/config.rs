@@ -1,7 +1,7 @@
 //! What the runner can be told.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
 };
 
@@ -22,6 +22,8 @@ pub struct Config {
     pub component: Component,
     /// Path of its program; `/usr/local/bin/<component>` when not set.
     pub program: Option<PathBuf>,
+    /// Address of the gRPC listener: the supervisor changes there what this process logs and exports.
+    pub listen: SocketAddr,
     /// Where to enrol.
     pub enroll: EnrollConfig,
     /// `host:port` of the supervisor, which knows the component's flags and files.
@@ -81,6 +83,7 @@ impl Default for Config {
             },
             component: Component::KubeApiserver,
             program: None,
+            listen: (Ipv4Addr::UNSPECIFIED, 7443).into(),
             enroll: EnrollConfig::default(),
             supervisor: "supervisor:7443".to_owned(),
             token_service: "token-service:7443".to_owned(),

@@ -25,6 +25,9 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The listener.
+    #[error(transparent)]
+    Shell(#[from] sextant_kit::Error),
     /// Identity, certificate or trust.
     #[error(transparent)]
     Identity(#[from] sextant_identity::Error),

@@ -11,8 +11,9 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::store::Datastore;
 use crate::tunnel::Pending;
-use sextant_identity::{ClientAuth, Limits, Mesh, ServiceName, serve_grpc, serve_http};
+use sextant_identity::{ClientAuth, Leaf, Limits, Mesh, ServiceName, serve_grpc, serve_http};
 use sextant_kit::{Context, Service, Task};
+use sextant_proto::certauthority::Profile;
 use std::net::SocketAddr;
 use tokio::net::TcpListener;
 
@@ -32,12 +33,15 @@ impl Service for App {
             Err(sextant_identity::Error::Drained(_)) => return Ok(()),
             outcome => outcome?,
         };
-        let client = match mesh.datastore_client(&config.datastore, &ctx).await {
+        let leaf = match Leaf::obtain(&mesh, Profile::DatastoreClient, &ctx).await {
             Err(sextant_identity::Error::Drained(_)) => return Ok(()),
             outcome => outcome?,
         };
+        let client = mesh.datastore_client_with(&config.datastore, &leaf).await?;
         let readiness = ctx.readiness.clone();
-        let bound = Bound::new(config, ctx, mesh, Datastore::new(client), listeners).await?;
+        let store = Datastore::new(client);
+        let mut bound = Bound::new(config, ctx, mesh, store, listeners).await?;
+        bound.datastore_leaf = Some(leaf);
         readiness.started();
         Box::pin(bound.run()).await?;
         Ok(())
@@ -78,6 +82,8 @@ pub struct Bound {
     pub public: SocketAddr,
     /// Bounds of the public listener.
     pub limits: Limits,
+    /// With which each replica of datastore-proxy can be called, beside the store's own way.
+    pub datastore_leaf: Option<Leaf>,
     advertised: String,
     waits: Waits,
 }
@@ -121,6 +127,7 @@ impl Bound {
             internal,
             public,
             limits: Limits::default(),
+            datastore_leaf: None,
             advertised,
             waits,
         })
@@ -138,6 +145,7 @@ impl Bound {
             store,
             listeners,
             limits,
+            datastore_leaf,
             advertised,
             waits,
             ..
@@ -148,6 +156,7 @@ impl Bound {
             ctx,
             mesh,
             store,
+            datastore_leaf,
             advertised,
         };
         let (shared, publishers) = Shared::start(&parts, waits);
@@ -179,6 +188,7 @@ struct Parts {
     ctx: Context,
     mesh: Mesh,
     store: Datastore,
+    datastore_leaf: Option<Leaf>,
     /// `ip:port` under which other supervisors reach this one.
     advertised: String,
 }

@@ -42,6 +42,10 @@ pub struct Part {
     pub name: String,
     /// `host:port` of its admin port; every address of the name is asked.
     pub admin: String,
+    /// `host:port` of its gRPC listener, over which `sextant log-level` and `sextant sampling` change its telemetry; every
+    /// address of the name is told. Empty where it can't be changed.
+    #[serde(default)]
+    pub rpc: String,
 }
 
 impl Default for Config {
@@ -58,6 +62,10 @@ impl Default for Config {
         let part = |name: &str| Part {
             name: name.to_owned(),
             admin: format!("{name}:9090"),
+            rpc: match name {
+                "datastore-proxy" => format!("{name}:2379"),
+                _ => format!("{name}:7443"),
+            },
         };
         Self {
             common: Common::default(),

@@ -16,6 +16,7 @@ mod metrics;
 mod refusal;
 mod session;
 pub mod store;
+mod telemetry;
 mod token_files;
 mod tunnel;
 

@@ -138,7 +138,8 @@ impl<K: Kv, S: Seal> Bound<K, S> {
             metrics,
         };
         let routes = Routes::new(JoinTokensServer::new(join_tokens))
-            .add_service(ExternalJwtSignerServer::new(signer));
+            .add_service(ExternalJwtSignerServer::new(signer))
+            .add_service(sextant_kit::telemetry::server());
         task.ready();
         let tls = mesh.server_tls(ClientAuth::Required);
         Ok(serve_grpc(listener, tls, routes, ctx.drain.clone()).await?)

@@ -46,7 +46,12 @@ impl Plane {
                 "datastore": datastore,
                 "nodes_folder": self.path("nodes"),
                 "parts": Part::ALL.map(|part| {
-                    json!({"name": part.name(), "admin": self.admin_address(part)})
+                    let rpc = (part != Part::Edge).then(|| self.address(part).to_string());
+                    json!({
+                        "name": part.name(),
+                        "admin": self.admin_address(part),
+                        "rpc": rpc.unwrap_or_default(),
+                    })
                 }),
                 "cluster": {
                     "nodes": ["node-1"],

@@ -28,6 +28,7 @@ pub fn routes(certificates: Certificates, sealing: Sealing, kms: Kms) -> Routes 
     Routes::new(CertAuthorityServer::new(certificates).max_decoding_message_size(MESSAGE_LIMIT))
         .add_service(SealServer::new(sealing).max_decoding_message_size(MESSAGE_LIMIT))
         .add_service(KeyManagementServiceServer::new(kms).max_decoding_message_size(MESSAGE_LIMIT))
+        .add_service(sextant_kit::telemetry::server())
 }
 
 /// The caller's identity; the authorization table has let it through already.

@@ -5,5 +5,6 @@ pub mod join;
 pub mod kubeconfig;
 pub mod node;
 pub mod status;
+pub mod telemetry;
 pub mod token;
 pub mod version;

@@ -363,6 +363,30 @@ impl Admin for Served {
         }))
     }
 
+    async fn change_telemetry(
+        &self,
+        request: Request<api::ChangeTelemetryRequest>,
+    ) -> Answer<api::ChangeTelemetryResponse> {
+        let api::ChangeTelemetryRequest { service, change } = request.into_inner();
+        self.note(&format!(
+            "ChangeTelemetry {service} {:?}",
+            change.unwrap_or_default()
+        ));
+        let replica = |place: &str, error: &str| api::ReplicaTelemetry {
+            service: service.clone(),
+            place: place.into(),
+            settings: error.is_empty().then(Default::default),
+            error: error.into(),
+        };
+        let away = if service == "node-agent" {
+            "it has no session"
+        } else {
+            ""
+        };
+        let replicas = vec![replica("one", ""), replica("two", away)];
+        Ok(Response::new(api::ChangeTelemetryResponse { replicas }))
+    }
+
     async fn overview(
         &self,
         request: Request<api::OverviewRequest>,

@@ -3,9 +3,10 @@
 use crate::error::Error;
 use crate::tls::{self, Clients};
 use rustls::ServerConfig;
+use sextant_identity::authz::{Authorize as _, Table};
 use sextant_identity::{Identity, Limits, ServerTls};
 use sextant_kit::Drain;
-use sextant_kit::telemetry::rpc;
+use sextant_kit::telemetry::{self, rpc};
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -14,6 +15,9 @@ use tokio_stream::Stream;
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::{Connected, TcpIncoming};
+
+/// Paths of what isn't etcd's.
+const TELEMETRY: &str = "/sextant.telemetry.v1.";
 
 /// What the listener of clients is served with.
 pub(super) enum Security {
@@ -42,11 +46,16 @@ pub(super) async fn clients(
         }
         Security::Mesh(tls) => tls,
     };
-    // Who may do what depends on keys, so it is decided in the handlers.
-    let pass = |_: &str, _: Option<&Identity>| Ok(());
+    // Who may do what with keys is decided in the handlers, since it depends on them.
+    let table = Table::default();
+    let decide = move |path: &str, caller: Option<&Identity>| match path.starts_with(TELEMETRY) {
+        true => table.authorize(path, caller),
+        false => Ok(()),
+    };
+    let routes = routes.add_service(telemetry::server());
     let limits = Limits::default();
     let served =
-        sextant_identity::serve_grpc_with(listener, tls, routes, Arc::new(pass), limits, drain);
+        sextant_identity::serve_grpc_with(listener, tls, routes, Arc::new(decide), limits, drain);
     Ok(served.await?)
 }
 

@@ -16,6 +16,11 @@ const SERVED_BY: &[(&str, &str, &str)] = &[
     ("v1.ExternalJWTSigner", "token-service", "mesh"),
     ("sextant.datastore.v1.", "datastore-proxy", "mesh"),
     ("sextant.supervisor.v1.", "supervisor", "mesh"),
+    (
+        "sextant.telemetry.v1.",
+        "every part of the control plane",
+        "mesh",
+    ),
     ("sextant.node.v1.", "node-agent", "socket"),
     ("sextant.netpol.v1.", "netpol-controller", "socket"),
 ];
@@ -71,6 +76,10 @@ fn graph() -> String {
     let mut text = "```mermaid\nflowchart LR\n".to_owned();
     for ((caller, server), services) in arrows {
         let id = caller.replace(' ', "-");
+        let server = match server.split_once(' ') {
+            Some((first, _)) => format!("{first}[{server}]"),
+            None => server.to_owned(),
+        };
         text += &format!(
             "  {id}[{caller}] -- \"{}\" --> {server}\n",
             services.join(", ")

@@ -1,6 +1,7 @@
 //! The node's sessions with the supervisors.
 
 mod stream;
+mod telemetry;
 mod tunnel;
 
 use crate::domain::overlay::Mac;
@@ -12,6 +13,7 @@ use sextant_kit::{Drain, Readiness, Task};
 use sextant_proto::supervisor::{NodeConfig, Trust};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::task::AbortOnDropHandle;
@@ -44,6 +46,8 @@ pub struct Sessions {
     pub open: watch::Sender<BTreeSet<String>>,
     /// Bounds the tunnels.
     pub tunnels: Arc<Semaphore>,
+    /// netpol-controller's socket.
+    pub policy_socket: PathBuf,
     /// Told when a supervisor refuses the node: it was removed from the cluster.
     pub removed: Arc<Notify>,
 }

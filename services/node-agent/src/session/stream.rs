@@ -1,6 +1,6 @@
 //! One session: reports up, instructions down.
 
-use super::{Sessions, tunnel};
+use super::{Sessions, telemetry, tunnel};
 use sextant_identity::{Channel, Peer, ServiceName};
 use sextant_kit::Drain;
 use sextant_kit::backoff::Backoff;
@@ -67,7 +67,7 @@ impl Sessions {
         self.open
             .send_if_modified(|open| open.insert(address.to_owned()));
         let reporting = self.report(&reports, &mut addresses);
-        let following = self.obey(&mut instructions, channel, drain);
+        let following = self.obey(&mut instructions, &reports, channel, drain);
         tokio::select! {
             ended = reporting => ended,
             ended = following => ended,
@@ -125,6 +125,7 @@ impl Sessions {
     async fn obey(
         &self,
         instructions: &mut Streaming<NodeInstruction>,
+        reports: &mpsc::Sender<NodeReport>,
         channel: Channel,
         drain: &Drain,
     ) -> String {
@@ -158,6 +159,14 @@ impl Sessions {
                     tunnels.spawn(carried.instrument(span));
                 }
                 Some(Instruction::Trust(trust)) => self.set_trust(&trust),
+                Some(Instruction::Telemetry(wanted)) => {
+                    let (reports, policy) = (reports.clone(), self.policy_socket.clone());
+                    tunnels.spawn(async move {
+                        let outcome = telemetry::obey(wanted, &policy).await;
+                        let report = Some(Report::Telemetry(outcome));
+                        send(&reports, NodeReport { report }).await;
+                    });
+                }
                 // A newer supervisor may know more.
                 None => tracing::debug!("unknown instruction"),
             }

@@ -56,6 +56,7 @@ pub(crate) async fn node(supervisor: &Supervisor) -> Node {
         readiness: ctx.readiness.clone(),
         open: watch::Sender::new(BTreeSet::new()),
         tunnels: Sessions::tunnel_limit(),
+        policy_socket: "/nowhere/netpol.sock".into(),
         removed: removed.clone(),
     };
     tokio::spawn(sessions.run(ctx.readiness.task(SESSION), ctx.drain.clone()));

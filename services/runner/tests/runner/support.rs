@@ -114,6 +114,7 @@ impl Surroundings {
         Config {
             component: Component::KubeApiserver,
             program: Some(program.to_owned()),
+            listen: ([127, 0, 0, 1], 0).into(),
             supervisor: self.supervisor.to_string(),
             token_service: self.token_service.to_string(),
             enroll: sextant_identity::EnrollConfig {

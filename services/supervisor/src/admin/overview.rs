@@ -161,6 +161,7 @@ mod tests {
         let nobody = Part {
             name: "token-service".into(),
             admin: "127.0.0.1:1".into(),
+            rpc: String::new(),
         };
         let overviews = Overviews::new(&[nobody]);
         let overview = overviews.look().await;

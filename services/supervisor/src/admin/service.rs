@@ -12,6 +12,7 @@ use crate::kube::EventsFollower;
 use crate::session::Hub;
 use crate::store::mirror::State;
 use crate::store::{Datastore, keys};
+use crate::telemetry::Everywhere;
 use sextant_identity::{Channel, Mesh};
 use sextant_proto::certauthority::{IssuedCertificate, ListIssuedRequest, Profile, SignRequest};
 use sextant_proto::supervisor::admin_server::Admin;
@@ -52,6 +53,8 @@ pub struct AdminService {
     pub overviews: Overviews,
     /// Events of the API.
     pub events: EventsFollower,
+    /// What the processes log and export.
+    pub telemetry: Everywhere,
     /// `ip:port` of this replica's internal listener.
     pub address: String,
 }
@@ -238,6 +241,14 @@ impl Admin for AdminService {
             events,
             events_missing,
         }))
+    }
+
+    async fn change_telemetry(
+        &self,
+        request: Request<ChangeTelemetryRequest>,
+    ) -> Result<Response<ChangeTelemetryResponse>, Status> {
+        let outcome = self.telemetry.change(request.into_inner()).await?;
+        Ok(Response::new(outcome))
     }
 }
 

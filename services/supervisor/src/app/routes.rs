@@ -7,11 +7,14 @@ use crate::grpc::ComponentsService;
 use crate::join::{Attempts, JoinApi, Nonces, router};
 use crate::metrics::{JoinMetrics, TunnelMetrics};
 use crate::session::{NodeSessions, Sources};
+use crate::telemetry::{Everywhere, NodeRelayService, Nodes, Replicas};
 use crate::tunnel::{Carrier, EgressTunnel, Map, Pending};
 use sextant_identity::authz;
+use sextant_kit::telemetry;
 use sextant_proto::supervisor::admin_server::AdminServer;
 use sextant_proto::supervisor::components_server::ComponentsServer;
 use sextant_proto::supervisor::egress_server::EgressServer;
+use sextant_proto::supervisor::node_relay_server::NodeRelayServer;
 use sextant_proto::supervisor::node_session_server::NodeSessionServer;
 use tokio::sync::watch;
 use tonic::service::Routes;
@@ -53,6 +56,15 @@ pub(super) fn public(parts: &Parts, shared: &Shared, pending: &Pending) -> axum:
         kube_nodes: shared.kube_nodes.clone(),
         overviews: Overviews::new(&parts.config.parts),
         events: shared.events.clone(),
+        telemetry: Everywhere {
+            replicas: Replicas::new(
+                &parts.config.parts,
+                parts.mesh.clone(),
+                parts.datastore_leaf.clone(),
+            ),
+            nodes: nodes(parts, shared),
+            has_network_policy: shared.cluster.network_policy,
+        },
         address: parts.advertised.clone(),
     };
     let grpc = Routes::new(NodeSessionServer::new(sessions)).add_service(AdminServer::new(admin));
@@ -83,5 +95,18 @@ pub(super) fn internal(parts: &Parts, shared: &Shared, pending: &Pending) -> Rou
         replica: shared.replica.clone(),
     };
     let egress = EgressTunnel::new(carrier, parts.mesh.clone(), map);
-    Routes::new(ComponentsServer::new(components)).add_service(EgressServer::new(egress))
+    Routes::new(ComponentsServer::new(components))
+        .add_service(EgressServer::new(egress))
+        .add_service(NodeRelayServer::new(NodeRelayService(nodes(parts, shared))))
+        .add_service(telemetry::server())
+}
+
+fn nodes(parts: &Parts, shared: &Shared) -> Nodes {
+    Nodes {
+        hub: shared.hub.clone(),
+        fleet: shared.fleet.clone(),
+        state: shared.state.clone(),
+        replica: shared.replica.clone(),
+        mesh: parts.mesh.clone(),
+    }
 }

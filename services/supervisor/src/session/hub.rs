@@ -1,15 +1,24 @@
 //! The sessions that this replica holds.
 
-use sextant_proto::supervisor::{NodeInstruction, OpenTunnel, node_instruction::Instruction};
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use sextant_proto::supervisor::{
+    NodeInstruction, OpenTunnel, TelemetryInstruction, TelemetryOutcome,
+    node_instruction::Instruction,
+};
+use sextant_proto::telemetry::ChangeRequest;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::{mpsc, watch};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 /// Instructions that may wait for a slow node.
 const QUEUE: usize = 256;
+/// Changes of telemetry that may wait for a node's answer.
+const ASKED: usize = 64;
+
+/// Who waits for which answer.
+type Asked = Arc<Mutex<HashMap<u64, oneshot::Sender<TelemetryOutcome>>>>;
 
 /// An open session, as others see it.
 #[derive(Clone, Debug)]
@@ -17,6 +26,7 @@ pub struct Live {
     id: u64,
     instructions: mpsc::Sender<NodeInstruction>,
     superseded: CancellationToken,
+    asked: Asked,
     /// When it was opened.
     pub since_unix: i64,
     /// What the node last said it waits for.
@@ -36,6 +46,7 @@ pub struct Session {
     hub: Hub,
     node: String,
     id: u64,
+    asked: Asked,
     /// What others want the node to be told.
     pub instructions: mpsc::Receiver<NodeInstruction>,
     /// Ends when the same node opens a newer session here.
@@ -48,10 +59,12 @@ impl Hub {
         let (sender, instructions) = mpsc::channel(QUEUE);
         let superseded = CancellationToken::new();
         let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let asked = Asked::default();
         let live = Live {
             id,
             instructions: sender,
             superseded: superseded.clone(),
+            asked: asked.clone(),
             since_unix: now,
             waiting_for: Vec::new(),
         };
@@ -64,6 +77,7 @@ impl Hub {
             hub: self.clone(),
             node: node.to_owned(),
             id,
+            asked,
             instructions,
             superseded,
         }
@@ -95,16 +109,52 @@ impl Hub {
     /// # Errors
     /// `UNAVAILABLE` when it has no session here, `RESOURCE_EXHAUSTED` when it doesn't keep up.
     pub fn open_tunnel(&self, node: &str, open: OpenTunnel) -> Result<(), Status> {
+        self.instruct(node, Instruction::OpenTunnel(open))
+    }
+
+    /// Asks a process of a node to change its telemetry; the receiver gets the answer, or an error when the session
+    /// ends before.
+    ///
+    /// # Errors
+    /// As for [`Self::open_tunnel`].
+    pub fn change_telemetry(
+        &self,
+        node: &str,
+        process: String,
+        change: ChangeRequest,
+    ) -> Result<oneshot::Receiver<TelemetryOutcome>, Status> {
+        let asked = self.live.borrow().get(node).map(|live| live.asked.clone());
+        let asked = asked.ok_or_else(|| no_session(node))?;
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, answer) = oneshot::channel();
+        {
+            let mut asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
+            asked.retain(|_, waiting| !waiting.is_closed());
+            if asked.len() >= ASKED {
+                return Err(Status::resource_exhausted(format!(
+                    "{ASKED} changes wait for node {node:?} already"
+                )));
+            }
+            asked.insert(id, sender);
+        }
+        let instruction = TelemetryInstruction {
+            id,
+            process,
+            change: Some(change),
+        };
+        self.instruct(node, Instruction::Telemetry(instruction))?;
+        Ok(answer)
+    }
+
+    fn instruct(&self, node: &str, instruction: Instruction) -> Result<(), Status> {
         let sender = self
             .live
             .borrow()
             .get(node)
             .map(|live| live.instructions.clone());
-        let sender = sender.ok_or_else(|| {
-            Status::unavailable(format!("node {node:?} has no session with this supervisor"))
-        })?;
+        let sender = sender.ok_or_else(|| no_session(node))?;
         let instruction = NodeInstruction {
-            instruction: Some(Instruction::OpenTunnel(open)),
+            instruction: Some(instruction),
         };
         sender.try_send(instruction).map_err(|error| match error {
             mpsc::error::TrySendError::Closed(_) => {
@@ -117,7 +167,20 @@ impl Hub {
     }
 }
 
+fn no_session(node: &str) -> Status {
+    Status::unavailable(format!("node {node:?} has no session with this supervisor"))
+}
+
 impl Session {
+    /// Passes an answer on to whoever waits for it.
+    pub fn answer(&self, outcome: TelemetryOutcome) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waiting) = asked.remove(&outcome.id) {
+            // It may have given up.
+            let _ = waiting.send(outcome);
+        }
+    }
+
     /// Notes what the node says it waits for.
     pub fn set_waiting_for(&self, reasons: Vec<String>) {
         self.hub
@@ -134,6 +197,10 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        // Whoever waits hears at once that no answer will come.
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.clear();
+        drop(asked);
         self.hub.live.send_if_modified(|all| {
             let own = all.get(&self.node).is_some_and(|live| live.id == self.id);
             if own {

@@ -154,6 +154,7 @@ pub(super) fn removed(node: &str) -> Status {
 fn note(node: &str, session: &Session, sources: &Sources, report: NodeReport) {
     match report.report {
         Some(Report::Status(status)) => session.set_waiting_for(status.waiting_for),
+        Some(Report::Telemetry(outcome)) => session.answer(outcome),
         Some(Report::Hello(hello)) => {
             // Written aside, so that a slow datastore doesn't hold up the session.
             let (node, sources) = (node.to_owned(), sources.clone());

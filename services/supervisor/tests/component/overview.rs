@@ -27,6 +27,7 @@ async fn part(name: &str) -> (Part, Context, DrainTrigger) {
     let part = Part {
         name: name.into(),
         admin,
+        rpc: String::new(),
     };
     (part, context, trigger)
 }
@@ -45,6 +46,7 @@ async fn tells_what_each_replica_does_and_why_one_is_missing() {
     let nobody = Part {
         name: "token-service".into(),
         admin: "127.0.0.1:1".into(),
+        rpc: String::new(),
     };
     let replica = rig.supervisor_of(vec![datastore, nobody]).await;
     let client = AdminClient::new(rig.public(&replica, Identity::Admin));

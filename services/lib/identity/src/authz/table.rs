@@ -73,7 +73,10 @@ pub static TABLE: &[Rule] = rules! {
         RenewAdmin => &[Role::Admin],
         ListCertificates => &[Role::Admin],
         Overview => &[Role::Admin],
+        ChangeTelemetry => &[Role::Admin],
     }
+    "sextant.supervisor.v1.NodeRelay": { ChangeTelemetry => SUPERVISOR }
+    "sextant.telemetry.v1.Telemetry": { Change => SUPERVISOR }
     "sextant.node.v1.Node": { Status => LOCAL, Drain => LOCAL, ImportImages => LOCAL }
     "sextant.netpol.v1.NetworkPolicy": { EnsurePod => LOCAL, Explain => LOCAL }
 };

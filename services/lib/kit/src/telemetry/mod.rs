@@ -74,21 +74,17 @@ pub fn init(name: &'static str, common: &Common) -> Result<Telemetry, Error> {
             .with_tracer(tracer)
             .with_filter(of_traces())
     });
-    let logs = exporters
-        .as_ref()
-        .map(|exporters| LogLayer::new(&exporters.logs));
-    let (json, text) = match common.log_format {
-        LogFormat::Json => (
-            Some(fmt::layer().event_format(log::Json { service: name })),
-            None,
-        ),
-        LogFormat::Text => (None, Some(fmt::layer())),
-    };
+    // Boxed, and only those that there are: an optional layer below a filter would turn the others off.
+    let mut outputs: Vec<Box<dyn Layer<_> + Send + Sync>> = vec![match common.log_format {
+        LogFormat::Json => Box::new(fmt::layer().event_format(log::Json { service: name })),
+        LogFormat::Text => Box::new(fmt::layer()),
+    }];
+    if let Some(exporters) = &exporters {
+        outputs.push(Box::new(LogLayer::new(&exporters.logs)));
+    }
     let (filter, handle) = reload::Layer::new(filter);
     // One filter for all that is written, so that a line is counted once.
-    let written = Layer::and_then(logs, json)
-        .and_then(text)
-        .with_filter(filter.and(REPEATS.clone()));
+    let written = outputs.with_filter(filter.and(REPEATS.clone()));
     tracing_subscriber::registry()
         .with(traces)
         .with(written)
