@@ -15,6 +15,10 @@ pub struct Metrics {
     pub pods: Gauge,
     /// From the first change taken up to the kernel holding it.
     pub sync: Histogram,
+    /// Of that, until it is known what to change in the kernel.
+    pub compile: Histogram,
+    /// Of that, the kernel's part.
+    pub commit: Histogram,
     /// Netlink messages sent to change the table.
     pub messages: Counter,
     /// Transactions.
@@ -38,6 +42,8 @@ impl Metrics {
                 policies: Gauge::default(),
                 pods: Gauge::default(),
                 sync: Histogram::new(exponential_buckets(0.000_5, 2.0, 14)),
+                compile: Histogram::new(exponential_buckets(0.000_5, 2.0, 14)),
+                commit: Histogram::new(exponential_buckets(0.000_5, 2.0, 14)),
                 messages: Counter::default(),
                 commits: Counter::default(),
                 errors: Counter::default(),
@@ -57,6 +63,18 @@ impl Metrics {
                 "From taking up a change to the kernel holding it",
                 Unit::Seconds,
                 own.sync.clone(),
+            );
+            registry.register_with_unit(
+                "compile",
+                "From taking up a change to knowing what to change in the kernel",
+                Unit::Seconds,
+                own.compile.clone(),
+            );
+            registry.register_with_unit(
+                "commit",
+                "What the kernel takes for a change",
+                Unit::Seconds,
+                own.commit.clone(),
             );
             registry.register("messages", "Netlink messages", own.messages.clone());
             registry.register("commits", "Transactions", own.commits.clone());

@@ -2,9 +2,12 @@
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Unit,
 };
 use sextant_kit::Metrics;
+
+use crate::{domain::record::State, store::Stored};
 
 /// The service's own metrics.
 #[derive(Clone, Debug, Default)]
@@ -12,6 +15,14 @@ pub struct TokenMetrics {
     verifications: Family<OutcomeLabels, Counter>,
     signatures: Family<OutcomeLabels, Counter>,
     pub(crate) cleaned: Counter,
+    tokens: Family<StateLabels, Gauge>,
+    longest_left: Gauge,
+}
+
+/// What can be done with a token.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct StateLabels {
+    state: &'static str,
 }
 
 /// How it ended: `accepted`, or the error's code.
@@ -28,6 +39,8 @@ impl TokenMetrics {
             verifications,
             signatures,
             cleaned,
+            tokens,
+            longest_left,
         } = own.clone();
         metrics.register(|registry| {
             registry.register(
@@ -45,8 +58,37 @@ impl TokenMetrics {
                 "Expired join tokens forgotten",
                 cleaned,
             );
+            registry.register(
+                "join_tokens",
+                "Join tokens that are kept, by what can be done with them; read once a minute",
+                tokens,
+            );
+            registry.register_with_unit(
+                "join_token_longest_left",
+                "How long the usable join token that lives longest can still be used; 0 without one",
+                Unit::Seconds,
+                longest_left,
+            );
         });
         own
+    }
+
+    /// What the tokens that there are can be used for.
+    pub(crate) fn count(&self, tokens: &[Stored], now: i64) {
+        let states = tokens.iter().map(|stored| stored.record.state(now));
+        let states: Vec<State> = states.collect();
+        for state in State::ALL {
+            let count = states.iter().filter(|other| **other == state).count();
+            let labels = StateLabels {
+                state: state.name(),
+            };
+            let gauge = self.tokens.get_or_create_owned(&labels);
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        let usable = tokens.iter().zip(&states);
+        let usable = usable.filter(|(_, state)| **state == State::Usable);
+        let left = usable.map(|(stored, _)| stored.record.expires - now);
+        self.longest_left.set(left.max().unwrap_or(0));
     }
 
     pub(crate) fn verified<T>(&self, result: &Result<T, crate::error::Error>) {

@@ -73,4 +73,9 @@ async fn a_call_is_one_trace_with_logs_and_metrics() {
         let count = format!("sextant_rpc_{side}_duration_seconds_count{{{labels}}} 1");
         assert!(output.contains(&count), "{count}\n{output}");
     }
+    // Exemplars: of the bucket that the call is in, the trace that it is.
+    let exemplar = format!("# {{trace_id=\"{trace}\"}} ");
+    let bucket = "sextant_rpc_server_duration_seconds_bucket{";
+    let with = |line: &&str| line.starts_with(bucket) && line.contains(&exemplar);
+    assert_eq!(output.lines().filter(with).count(), 1, "{output}");
 }

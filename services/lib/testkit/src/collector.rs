@@ -38,6 +38,7 @@ struct Seen {
     spans: Vec<Span>,
     metrics: Vec<String>,
     logs: Vec<String>,
+    texts: Vec<String>,
 }
 
 /// An exported span.
@@ -94,6 +95,11 @@ impl Collector {
         self.seen().logs
     }
 
+    /// Everything that was exported so far, attributes included, one text for each request.
+    pub fn texts(&self) -> Vec<String> {
+        self.seen().texts
+    }
+
     fn seen(&self) -> Seen {
         self.seen
             .lock()
@@ -112,6 +118,7 @@ impl TraceService for Collector {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        self.note(|seen| seen.texts.push(format!("{:?}", request.get_ref())));
         for resource in request.into_inner().resource_spans {
             let service = service(resource.resource.as_ref());
             let spans = resource
@@ -138,6 +145,7 @@ impl MetricsService for Collector {
         &self,
         request: Request<ExportMetricsServiceRequest>,
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        self.note(|seen| seen.texts.push(format!("{:?}", request.get_ref())));
         for resource in request.into_inner().resource_metrics {
             let service = service(resource.resource.as_ref());
             let metrics = resource
@@ -157,6 +165,7 @@ impl LogsService for Collector {
         &self,
         request: Request<ExportLogsServiceRequest>,
     ) -> Result<Response<ExportLogsServiceResponse>, Status> {
+        self.note(|seen| seen.texts.push(format!("{:?}", request.get_ref())));
         for resource in request.into_inner().resource_logs {
             let service = service(resource.resource.as_ref());
             let records = resource

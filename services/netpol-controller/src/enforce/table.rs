@@ -24,7 +24,7 @@ impl Enforcer {
         }
         let wanted = self.engine.ruleset().clone();
         let span = tracing::info_span!("netpol.sync", messages = tracing::field::Empty);
-        let result = self.commit(&wanted).instrument(span.clone()).await;
+        let result = self.commit(&wanted, started).instrument(span.clone()).await;
         match result {
             Ok(messages) => {
                 span.record("messages", messages);
@@ -45,13 +45,21 @@ impl Enforcer {
     }
 
     /// Commits the difference, or compares with the kernel where its state isn't known. Gives the messages sent.
-    async fn commit(&mut self, wanted: &Ruleset) -> Result<usize> {
+    async fn commit(&mut self, wanted: &Ruleset, started: Instant) -> Result<usize> {
+        let compiled = || {
+            self.metrics
+                .compile
+                .observe(started.elapsed().as_secs_f64())
+        };
+        let committing;
         let (plan, cost) = match &self.applied {
             Some(applied) => {
                 let plan = diff(Some(applied), wanted);
                 if plan.is_empty() {
                     return Ok(0);
                 }
+                compiled();
+                committing = Instant::now();
                 self.in_kernel(move |kernel| {
                     let cost = kernel.commit(&plan)?;
                     Ok((plan, cost))
@@ -59,11 +67,15 @@ impl Enforcer {
                 .await?
             }
             None => {
+                compiled();
+                committing = Instant::now();
                 let wanted = wanted.clone();
                 self.in_kernel(move |kernel| kernel.enforce(&wanted))
                     .await?
             }
         };
+        let took = committing.elapsed().as_secs_f64();
+        self.metrics.commit.observe(took);
         self.metrics.messages.inc_by(cost.messages as u64);
         self.metrics.commits.inc_by(cost.commits as u64);
         if plan.may_revoke() {

@@ -105,7 +105,48 @@ impl TryFrom<wire::Scope> for Scope {
     }
 }
 
+/// Whether a token can be used, and why not.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum State {
+    /// Its life is over.
+    Expired,
+    /// It was ended by hand.
+    Revoked,
+    /// It can be used.
+    Usable,
+    /// As many joins as it allows have used it.
+    UsedUp,
+}
+
+impl State {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Expired, Self::Revoked, Self::Usable, Self::UsedUp];
+
+    /// Its name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::Usable => "usable",
+            Self::UsedUp => "used_up",
+        }
+    }
+}
+
 impl Record {
+    /// What it is good for at this time.
+    pub fn state(&self, now: i64) -> State {
+        if self.revoked {
+            State::Revoked
+        } else if self.expires <= now {
+            State::Expired
+        } else if self.scope.max_uses > 0 && self.uses >= self.scope.max_uses {
+            State::UsedUp
+        } else {
+            State::Usable
+        }
+    }
+
     /// A record for a new token, from what its maker asked for.
     pub fn new(request: wire::CreateRequest, hash: String, now: i64) -> Result<Self, Error> {
         let ttl = match request.ttl_seconds {

@@ -5,17 +5,19 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use opentelemetry::KeyValue;
+use opentelemetry::trace::TraceContextExt as _;
+use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 use std::pin::Pin;
 use std::sync::LazyLock;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 use tonic::{Code, Status};
 use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 pub(crate) fn register(registry: &mut Registry) {
     for side in [&CLIENT, &SERVER] {
@@ -36,10 +38,12 @@ pub(crate) fn register(registry: &mut Registry) {
 
 /// `method` and `code`; on the server's side also `caller`.
 type Labels = Vec<(&'static str, String)>;
+/// Each bucket keeps the trace of the last call in it that is exported.
+type Duration = HistogramWithExemplars<Labels>;
 
 pub(super) struct Side {
     name: &'static str,
-    duration: Family<Labels, Histogram>,
+    duration: Family<Labels, Duration>,
     open: Gauge,
     exported: opentelemetry::metrics::Histogram<f64>,
 }
@@ -59,7 +63,8 @@ impl Side {
             .with_unit("s")
             .with_boundaries(BUCKETS.to_vec())
             .build();
-        let duration = Family::new_with_constructor((|| Histogram::new(BUCKETS)) as fn() -> _);
+        let duration =
+            Family::new_with_constructor((|| Duration::new(BUCKETS.into_iter())) as fn() -> _);
         Self {
             name,
             duration,
@@ -147,7 +152,11 @@ impl Observed {
             labels.push(("caller", caller.to_owned()));
         }
         self.side.exported.record(seconds, &attributes);
-        self.side.duration.get_or_create(&labels).observe(seconds);
+        let exemplar = trace_of(&self.span);
+        let at = exemplar.is_some().then(SystemTime::now);
+        let duration = self.side.duration.get_or_create(&labels);
+        duration.observe(seconds, exemplar, at);
+        drop(duration);
         self.side.open.dec();
         self.span.record("rpc.grpc.status_code", code as i32);
         if is_fault(code) {
@@ -157,6 +166,15 @@ impl Observed {
         let (side, method, caller) = (self.side.name, self.method.as_str(), self.caller);
         tracing::debug!(side, method, caller, ?code, seconds, "call ended");
     }
+}
+
+/// The trace that a span belongs to, if it is exported.
+fn trace_of(span: &Span) -> Option<Labels> {
+    let context = span.context();
+    let span = context.span();
+    let context = span.span_context();
+    let trace = context.is_sampled().then(|| context.trace_id());
+    trace.map(|trace| vec![("trace_id", trace.to_string())])
 }
 
 impl Drop for Observed {
