@@ -19,6 +19,7 @@ mod outage;
 mod part;
 mod plane;
 mod stranger;
+mod telemetry;
 mod tokens;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -53,6 +54,11 @@ cases! {
     keys::ranges_are_cut_by_identity,
     join_port::strangers_do_not_stop_it,
     dashboard::shows_the_plane_and_gives_the_terminal_back,
+    telemetry::levels_change_live,
+    telemetry::sampling_changes_live,
+    telemetry::no_secret_is_told,
+    telemetry::objects_make_no_series,
+    telemetry::a_collector_that_is_away_holds_nothing_up,
     clock::three_days_off,
     clock::a_day_off,
 }
