@@ -3,12 +3,12 @@
 //! The standard variables configure it: `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_RESOURCE_ATTRIBUTES`,
 //! `OTEL_TRACES_SAMPLER`, `OTEL_METRIC_EXPORT_INTERVAL`, …
 
-use super::is_of_the_exporter;
 use super::sampling::{Keeper, Rule};
+use super::{collector, is_of_the_exporter};
 use crate::error::Error;
 use opentelemetry::KeyValue;
 use opentelemetry::logs::{AnyValue, LogRecord as _, Logger as _, LoggerProvider as _, Severity};
-use opentelemetry_otlp::{LogExporter, MetricExporter, SpanExporter};
+use opentelemetry_otlp::{LogExporter, MetricExporter, SpanExporter, WithTonicConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{SdkLogRecord, SdkLogger, SdkLoggerProvider};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
@@ -16,6 +16,7 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{BatchSpanProcessor, SdkTracerProvider};
 use std::fmt::Debug;
 use std::time::{Duration, SystemTime};
+use tonic::transport::Channel;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
@@ -32,8 +33,8 @@ pub(super) struct Exporters {
 }
 
 impl Exporters {
-    /// Set up for the endpoint in the environment; must run within the runtime.
-    pub(super) fn new(name: &'static str, rule: Rule) -> Result<Self, Error> {
+    /// Exports over `collector` what `rule` lets through.
+    pub(super) fn new(name: &'static str, rule: Rule, collector: Channel) -> Result<Self, Error> {
         let failed = |e: opentelemetry_otlp::ExporterBuildError| Error::Telemetry(e.to_string());
         let resource = Resource::builder()
             .with_service_name(name)
@@ -42,6 +43,7 @@ impl Exporters {
             .build();
         let spans = SpanExporter::builder()
             .with_tonic()
+            .with_channel(collector.clone())
             .build()
             .map_err(failed)?;
         let spans = BatchSpanProcessor::builder(spans).build();
@@ -55,6 +57,7 @@ impl Exporters {
             .with_periodic_exporter(
                 MetricExporter::builder()
                     .with_tonic()
+                    .with_channel(collector.clone())
                     .build()
                     .map_err(failed)?,
             )
@@ -64,6 +67,7 @@ impl Exporters {
             .with_batch_exporter(
                 LogExporter::builder()
                     .with_tonic()
+                    .with_channel(collector)
                     .build()
                     .map_err(failed)?,
             )
@@ -80,6 +84,7 @@ impl Exporters {
 
     /// Sends what is still buffered. Blocks.
     pub(super) fn shutdown(self) {
+        collector::give_up();
         let results = [
             self.traces.shutdown_with_timeout(SHUTDOWN_LIMIT),
             self.logs.shutdown_with_timeout(SHUTDOWN_LIMIT),

@@ -1,5 +1,6 @@
 //! Logs, traces and metrics of the process: JSON lines on standard output always, OTLP when an endpoint is set.
 
+pub mod collector;
 mod control;
 mod export;
 mod filter;
@@ -28,8 +29,6 @@ use tracing_subscriber::filter::{FilterExt as _, FilterFn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, fmt, reload};
-
-const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
 /// Keeps the exporters until they are shut down.
 #[derive(Debug)]
@@ -64,10 +63,13 @@ pub fn init(name: &'static str, common: &Common) -> Result<Telemetry, Error> {
         slow: SLOW,
     };
     let rule = Rule::new(sampling.ratio, sampling.slow);
-    let endpoint = std::env::var_os(ENDPOINT).filter(|endpoint| !endpoint.is_empty());
-    let exporters = endpoint
-        .map(|_| Exporters::new(name, rule.clone()))
-        .transpose()?;
+    let endpoint = std::env::var(collector::ENDPOINT).unwrap_or_default();
+    let collector = match endpoint.as_str() {
+        "" => None,
+        endpoint => collector::open(endpoint)?,
+    };
+    let exporters = collector.map(|collector| Exporters::new(name, rule.clone(), collector));
+    let exporters = exporters.transpose()?;
     let traces = exporters.as_ref().map(|exporters| {
         let tracer = exporters.traces.tracer("sextant");
         tracing_opentelemetry::layer()
