@@ -95,6 +95,7 @@ impl Bound {
             credentials,
             trust.clone(),
         );
+        mesh.secure_telemetry();
 
         let tokens = EnrolmentTokens::new(&keyring.enrolment_key, keyring.trust_domain.clone());
         let anchor = trust.borrow().mesh_pem();

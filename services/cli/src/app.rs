@@ -1,7 +1,8 @@
 //! From the parsed command line to the answer.
 use crate::Error;
 use crate::args::{
-    Certificate, Cli, Command, Dashboard, Global, HostedPlane, Kubeconfig, Node, Token, TokenCreate,
+    Certificate, Cli, Command, Dashboard, Global, HostedPlane, Kubeconfig, Node, Token,
+    TokenCreate, Trace,
 };
 use crate::commands::certificate::CertificatesView;
 use crate::commands::credential;
@@ -10,6 +11,7 @@ use crate::commands::node::{NodesView, RemovedNode};
 use crate::commands::status::StatusView;
 use crate::commands::telemetry::{LogLevelsView, SamplingView};
 use crate::commands::token::{self, NewToken, RevokedToken, TokensView};
+use crate::commands::trace::TraceView;
 use crate::commands::version::VersionView;
 use crate::dashboard::draw::Palette;
 use crate::dashboard::view::DashboardView;
@@ -20,6 +22,7 @@ use crate::output::{Format, View, render};
 use crate::pair::{Pair, new_key, request};
 use crate::session::Session;
 use crate::state::{State, write_private};
+use crate::trace::{self, Wanted};
 use clap::CommandFactory;
 use sextant_proto::supervisor::{
     ChangeTelemetryRequest, ChangeTelemetryResponse, IssueKubeCredentialRequest, KubeAccessRequest,
@@ -92,6 +95,7 @@ impl Run<'_> {
                 self.show(&view)?;
                 Ok(if view.is_complete() { 0 } else { NOT_READY })
             }
+            Command::Trace(command) => self.trace(command).await,
             Command::Hosted(command) => self.hosted(command).await,
             Command::Version { cluster } => self.version(cluster).await,
             Command::Completion { shell } => {
@@ -125,6 +129,23 @@ impl Run<'_> {
                 self.show(&RevokedToken { revoked: id })
             }
         }
+    }
+
+    async fn trace(&mut self, command: Trace) -> Result<u8, Error> {
+        let (wanted, from) = match command {
+            Trace::Join { node, from } => (Wanted::Join(node), from),
+            Trace::Request { audit_id, from } => (Wanted::Request(audit_id), from),
+            Trace::Show { trace_id, from } => (Wanted::Trace(trace_id), from),
+        };
+        let source = match from.from {
+            Some(path) => trace::Source::Files(path),
+            None => trace::Source::Compose {
+                project: self.global.project.clone(),
+                docker: self.host.docker.clone(),
+            },
+        };
+        let found = trace::find(&source, &wanted).await?;
+        self.show(&TraceView::new(found))
     }
 
     async fn node(&mut self, command: Node) -> Result<u8, Error> {

@@ -136,6 +136,9 @@ pub enum Command {
     LogLevel(LogLevel),
     /// Show which traces the running processes export, or change it until they end.
     Sampling(Sampling),
+    /// Print a trace as a tree with times, from what the collector has written.
+    #[command(subcommand)]
+    Trace(Trace),
     /// Control planes that another cluster hosts.
     #[command(subcommand)]
     Hosted(HostedPlane),
@@ -275,6 +278,45 @@ pub enum Certificate {
     },
 }
 
+/// `sextant trace …`
+#[derive(Debug, Subcommand)]
+pub enum Trace {
+    /// The newest join of a node: from node-agent's start until the node is ready.
+    Join {
+        /// The node's name.
+        node: String,
+        /// Where the trace is.
+        #[command(flatten)]
+        from: TraceFiles,
+    },
+    /// One request to the Kubernetes API, down to the database.
+    Request {
+        /// Its audit id: the header Audit-Id of the answer, which `kubectl -v=8` shows.
+        audit_id: String,
+        /// Where the trace is.
+        #[command(flatten)]
+        from: TraceFiles,
+    },
+    /// Any trace, by its id: log lines name it in trace_id.
+    Show {
+        /// Thirty-two hexadecimal digits.
+        #[arg(value_parser = trace_id)]
+        trace_id: String,
+        /// Where the trace is.
+        #[command(flatten)]
+        from: TraceFiles,
+    },
+}
+
+/// Where traces are read from.
+#[derive(Args, Debug)]
+pub struct TraceFiles {
+    /// File of OTLP JSON lines, or folder with such files (`traces*.jsonl`), instead of the collector's in the compose
+    /// project.
+    #[arg(long, value_name = "PATH")]
+    pub from: Option<PathBuf>,
+}
+
 /// `sextant hosted …`
 #[derive(Debug, Subcommand)]
 pub enum HostedPlane {
@@ -342,6 +384,12 @@ fn millis(text: &str) -> Result<Millis, String> {
 
 fn facts(text: &str) -> Result<Facts, String> {
     serde_json::from_str(text).map_err(|e| format!("not a JSON object of texts: {e}"))
+}
+
+fn trace_id(text: &str) -> Result<String, String> {
+    let fine = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    fine.then(|| text.to_ascii_lowercase())
+        .ok_or_else(|| format!("'{text}' is no trace id of 32 hexadecimal digits"))
 }
 
 fn server(text: &str) -> Result<String, String> {

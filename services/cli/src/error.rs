@@ -15,15 +15,29 @@ pub enum Error {
         /// The cluster's own sentence.
         message: String,
     },
-    /// No container to copy the enrolment token from.
+    /// No container to copy from.
     #[error(
-        "found no container of service cert-authority in compose project '{project}': start the \
-         cluster with `make up`, name its project with --project, or give the folder of the \
-         administrator's token with --enrol-dir"
+        "found no container of service {service} in compose project '{project}': start the \
+         cluster with `make up` (the collector with `make up OBSERVABILITY=1`), name its project \
+         with --project, or give a folder instead: of the administrator's token with --enrol-dir, \
+         of traces with --from"
     )]
     NoContainer {
         /// The project searched for.
         project: String,
+        /// Its service.
+        service: String,
+    },
+    /// What was asked for isn't among the traces that are kept.
+    #[error(
+        "{place} holds no trace of {what}: the collector writes what is some seconds old, and keeps \
+         the newest 250 MiB; a request that wasn't sampled leaves none"
+    )]
+    NoTrace {
+        /// What was looked for.
+        what: String,
+        /// Where.
+        place: String,
     },
     /// `docker` couldn't be run, or failed.
     #[error("`{command}` failed: {found}; {advice}")]

@@ -6,6 +6,7 @@ pub mod app;
 pub mod args;
 pub mod commands;
 pub mod dashboard;
+mod docker;
 mod duration;
 pub mod enrol;
 mod error;
@@ -15,6 +16,7 @@ pub mod pair;
 mod reach;
 pub mod session;
 pub mod state;
+pub mod trace;
 
 pub use error::Error;
 

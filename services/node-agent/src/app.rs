@@ -9,7 +9,7 @@ use crate::network::{Network, follow_addresses, own_address};
 use crate::runtime::{Children, Images, Runtime};
 use crate::session::Sessions;
 use crate::store::{Last, State};
-use crate::{init, neighbours, status};
+use crate::{init, neighbours, status, telemetry};
 use sextant_identity::{Identity, Mesh};
 use sextant_kit::backoff::{Backoff, retry};
 use sextant_kit::cli::Command;
@@ -119,8 +119,9 @@ impl Agent {
         });
         // One trace from here until the node is ready for the first time.
         let start = tracing::info_span!("node_start", node = %self.checked.name);
+        let traced = telemetry::offer(&self.config, &self.ctx);
         // containerd and the images needn't wait for the join.
-        let runtime = self.runtime(start.clone());
+        let runtime = self.runtime(start.clone(), traced);
         let runtime = tokio::spawn(runtime.run(self.ctx.readiness.clone(), drain.clone()));
         let joining = tracing::info_span!(parent: &start, "join");
         let Some(joined) = self.join(&identity).instrument(joining).await else {
@@ -182,6 +183,7 @@ impl Agent {
             credentials.subscribe(),
             trust.subscribe(),
         );
+        mesh.secure_telemetry();
         let vtep_mac = self.state.vtep_mac()?;
         let removed = Arc::new(Notify::new());
         drain.spawn(follow_addresses(
@@ -246,9 +248,10 @@ impl Agent {
         }
     }
 
-    fn runtime(&self, start: Span) -> Runtime {
+    fn runtime(&self, start: Span, traced: bool) -> Runtime {
         Runtime {
             start,
+            traced,
             config: self.config.clone(),
             checked: self.checked.clone(),
             state: self.state.clone(),

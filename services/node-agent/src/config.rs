@@ -142,6 +142,16 @@ impl Config {
         self.run_dir.join("node.sock")
     }
 
+    /// Where containerd, kubelet and the CNI plugin tell what they do.
+    pub fn telemetry_socket(&self) -> PathBuf {
+        self.run_dir.join("otlp.sock")
+    }
+
+    /// Where netpol-controller tells what it does: beside its own socket.
+    pub fn policy_telemetry_socket(&self) -> PathBuf {
+        self.policy_socket.with_file_name("otlp.sock")
+    }
+
     /// containerd's socket.
     pub fn containerd_socket(&self) -> PathBuf {
         self.containerd_state.join("containerd.sock")

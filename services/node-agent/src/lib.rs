@@ -20,3 +20,4 @@ pub mod runtime;
 pub mod session;
 mod status;
 pub mod store;
+pub mod telemetry;

@@ -3,14 +3,30 @@
 use std::{process::ExitCode, time::Duration};
 
 use sextant_identity::{ClientAuth, Identity, Mesh, Peer, ServiceName, serve_grpc};
-use sextant_kit::{Context, Drain, Service, cli::Command, net, telemetry};
+use sextant_kit::{
+    Context, Drain, Service,
+    cli::{Command, serve_with},
+    net, telemetry,
+};
 use sextant_proto::supervisor::components_client::ComponentsClient;
 
 use tonic::service::Routes;
 
 use crate::{
-    child::reap_orphans, config::Config, desired, edge, error::Error, health::Health, kept::Kept,
-    metrics::RunnerMetrics, pki, probe::Probe, rollout::Rollout, slot::Slot, sockets::Sockets,
+    child::reap_orphans,
+    collector,
+    config::Config,
+    desired, edge,
+    error::Error,
+    health::Health,
+    kept::Kept,
+    metrics::RunnerMetrics,
+    pki,
+    probe::Probe,
+    relay::Relay,
+    rollout::{self, Rollout},
+    slot::Slot,
+    sockets::Sockets,
 };
 
 /// `runner`.
@@ -30,18 +46,30 @@ impl Service for Runner {
     }
 
     fn commands() -> Vec<Command> {
-        let clap = clap::Command::new("edge")
-            .about("Balances connections in front of the control plane; needs no identity");
-        let run =
-            |_: &clap::ArgMatches, sources: &sextant_kit::config::Sources| match sources.load() {
-                Ok(config) => sextant_kit::cli::serve_with("edge", config, edge::run),
-                Err(error) => {
-                    eprintln!("error: {error}");
-                    ExitCode::FAILURE
-                }
-            };
-        vec![Command { clap, run }]
+        vec![
+            Command {
+                clap: clap::Command::new("edge")
+                    .about("Balances connections in front of the control plane; needs no identity"),
+                run: |_, sources| match sources.load() {
+                    Ok(config) => serve_with("edge", config, edge::run),
+                    Err(error) => wrong(&error),
+                },
+            },
+            Command {
+                clap: clap::Command::new("collector")
+                    .about("Runs the OpenTelemetry Collector with an identity of the mesh"),
+                run: |_, sources| match sources.load() {
+                    Ok(config) => serve_with("collector", config, collector::run),
+                    Err(error) => wrong(&error),
+                },
+            },
+        ]
     }
+}
+
+fn wrong(error: &sextant_kit::Error) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::FAILURE
 }
 
 async fn start(config: Config, ctx: &Context) -> Result<(), Error> {
@@ -84,6 +112,11 @@ pub async fn run(mut config: Config, mesh: Mesh, ctx: &Context) -> Result<(), Er
         true => Some(Sockets::serve(&config, &mesh, &metrics, &sockets_drain)?),
         false => None,
     };
+    let relay = Relay::start(&ctx.metrics, &sockets_drain);
+    let tracing = match (&relay, component.is_traced()) {
+        (Some(relay), true) => Some(rollout::Tracing::offer(relay, &config, &sockets_drain)?),
+        _ => None,
+    };
     let folder = config.run_folder.join("pki");
     let probe = pki::provide(component, &mesh, &folder, ctx).await?;
     if let Some(sockets) = &sockets {
@@ -104,9 +137,11 @@ pub async fn run(mut config: Config, mesh: Mesh, ctx: &Context) -> Result<(), Er
         desired,
         supervisor,
         task,
+        tracing,
     };
     let ended = rollout.run(health, ctx.drain.clone()).await;
     end_sockets.start();
+    end_sockets.finished().await;
     // Only now: until the component has ended, it writes there.
     drop(slot);
     ended

@@ -12,7 +12,7 @@ use sextant_kit::config::{Common, HasCommon};
 
 pub use crate::domain::component::Component;
 
-/// Configuration of `runner serve` and `runner edge`.
+/// Configuration of `runner serve`, `runner collector` and `runner edge`.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -45,8 +45,21 @@ pub struct Config {
     /// How much garbage the component may keep, in percent of the memory that it uses, before it is collected (Go's
     /// `GOGC`): less takes less memory and more processor time. When not set, Go's own 100.
     pub gogc: Option<u16>,
+    /// Settings of `runner collector`.
+    pub collector: Collector,
     /// Settings of `runner edge`.
     pub edge: Edge,
+}
+
+/// The OpenTelemetry Collector as a member of the mesh.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Collector {
+    /// Its configuration; the certificates that it may name are `pki/collector.pem` (with the key) and `pki/mesh-ca.pem`
+    /// in `run_folder`.
+    pub configuration: PathBuf,
+    /// Path of its program.
+    pub program: PathBuf,
 }
 
 /// The balancer in front of the control plane.
@@ -93,7 +106,17 @@ impl Default for Config {
             patience_seconds: 15,
             grace_seconds: 15,
             gogc: None,
+            collector: Collector::default(),
             edge: Edge::default(),
+        }
+    }
+}
+
+impl Default for Collector {
+    fn default() -> Self {
+        Self {
+            configuration: "/etc/collector/collector.yaml".into(),
+            program: "/usr/local/bin/collector".into(),
         }
     }
 }

@@ -26,8 +26,10 @@ use crate::{
     error::Error,
     files,
     health::Health,
+    kept::write_file,
     memory,
     probe::Probe,
+    relay::{self, Relay},
 };
 
 /// How long a restarted component may take to be ready before the next replica gets its turn.
@@ -39,6 +41,24 @@ pub(crate) struct Rollout {
     pub(crate) desired: Desired,
     pub(crate) supervisor: ComponentsClient<Channel>,
     pub(crate) task: Task,
+    pub(crate) tracing: Option<Tracing>,
+}
+
+/// What makes the component tell what it does.
+pub(crate) struct Tracing(String);
+
+impl Tracing {
+    /// Offers a receiver and writes the file that leads to it.
+    pub(crate) fn offer(relay: &Relay, config: &Config, drain: &Drain) -> Result<Self, Error> {
+        let socket = config.run_folder.join("otlp.sock");
+        relay.listen(&socket, drain)?;
+        let mut content = relay::tracing(&socket);
+        content["apiVersion"] = "apiserver.config.k8s.io/v1".into();
+        content["kind"] = "TracingConfiguration".into();
+        let file = config.run_folder.join("tracing.json");
+        write_file(&file, content.to_string().as_bytes(), 0o600)?;
+        Ok(Self(format!("--tracing-config-file={}", file.display())))
+    }
 }
 
 impl Rollout {
@@ -209,7 +229,7 @@ impl Rollout {
         ]
         .map(String::as_str);
         let mut backoff = Backoff::default();
-        let arguments = loop {
+        let mut arguments = loop {
             let own = match config.advertise_address {
                 Some(address) => Some(address),
                 None => own_address(&targets).await,
@@ -221,6 +241,7 @@ impl Rollout {
                 .waiting("own address: no route to the supervisor and no interface but loopback");
             sleep(backoff.next()).await;
         };
+        arguments.extend(self.tracing.as_ref().map(|tracing| tracing.0.clone()));
         let spec = Spec::new(config.component.name(), config.program())
             .arguments(arguments)
             .grace(Duration::from_secs(config.grace_seconds));

@@ -108,7 +108,7 @@ impl Sockets {
 }
 
 /// A socket that only this user can connect to, in the place of one that an earlier run left behind.
-fn listen(path: &Path) -> Result<UnixListener, Error> {
+pub(crate) fn listen(path: &Path) -> Result<UnixListener, Error> {
     let bind = || -> io::Result<UnixListener> {
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -7,4 +7,5 @@ pub mod node;
 pub mod status;
 pub mod telemetry;
 pub mod token;
+pub mod trace;
 pub mod version;

@@ -1,15 +1,11 @@
 //! Where the administrator's enrolment token and the certificates to pin come from.
 use super::{Hosted, tar};
-use crate::Error;
+use crate::{Error, docker};
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
-use std::time::Duration;
-use tokio::process::Command;
 use zeroize::Zeroizing;
 
 /// The private volume `admin`, as cert-authority sees it.
 const VOLUME: &str = "/enrol/admin/.";
-const DOCKER_DEADLINE: Duration = Duration::from_secs(20);
 /// A token is one line and a bundle a few certificates.
 const MAX_FILE: usize = 1 << 20;
 
@@ -55,8 +51,9 @@ impl Source {
                 )
             }
             Self::Compose { project, docker } => {
-                let container = find_container(docker, project).await?;
-                let copied = run(docker, &["cp", &format!("{container}:{VOLUME}"), "-"]).await?;
+                let container = docker::container(docker, project, "cert-authority").await?;
+                let copied =
+                    docker::run(docker, &["cp", &format!("{container}:{VOLUME}"), "-"]).await?;
                 let archive = Zeroizing::new(copied.stdout);
                 let place = format!("{VOLUME} of container {container}");
                 let token = Zeroizing::new(from_archive(&place, &archive, "token")?);
@@ -111,57 +108,6 @@ fn from_archive(place: &str, archive: &[u8], name: &str) -> Result<String, Error
         .map_err(|e| refused(e.to_string()))?
         .ok_or_else(|| refused(format!("there is no file `{name}` yet")))?;
     String::from_utf8(content.to_vec()).map_err(|_| refused(format!("`{name}` is no text")))
-}
-
-/// The newest container of the service; stopped ones hold the volume too, but an old token.
-async fn find_container(docker: &Path, project: &str) -> Result<String, Error> {
-    let label = format!("label=com.docker.compose.project={project}");
-    let service = "label=com.docker.compose.service=cert-authority";
-    let listed = run(
-        docker,
-        &["ps", "-aq", "--filter", &label, "--filter", service],
-    )
-    .await?;
-    let ids = String::from_utf8_lossy(&listed.stdout);
-    let id = ids.split_whitespace().next();
-    id.map(str::to_owned).ok_or_else(|| Error::NoContainer {
-        project: project.to_owned(),
-    })
-}
-
-async fn run(docker: &Path, arguments: &[&str]) -> Result<Output, Error> {
-    let failed = |found: String, advice| Error::Docker {
-        command: format!("docker {}", arguments.join(" ")),
-        found,
-        advice,
-    };
-    let child = Command::new(docker)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = match tokio::time::timeout(DOCKER_DEADLINE, child).await {
-        Err(_) => {
-            let found = format!("no answer within {} s", DOCKER_DEADLINE.as_secs());
-            return Err(failed(found, "check the Docker engine"));
-        }
-        Ok(Err(error)) => {
-            let advice = "install Docker, or give the folder of the administrator's token with \
-                          --enrol-dir";
-            return Err(failed(error.to_string(), advice));
-        }
-        Ok(Ok(output)) => output,
-    };
-    if output.status.success() {
-        return Ok(output);
-    }
-    let found = String::from_utf8_lossy(&output.stderr)
-        .trim()
-        .replace('\n', " ");
-    Err(failed(
-        found,
-        "check that the Docker engine runs and that you may use it",
-    ))
 }
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ pub enum Reply {
 pub struct Command {
     pub(super) request: Request,
     pub(super) caller: Caller,
-    /// Of the RPC, so that the commit can link to it.
+    /// How long the RPC waits for it, so that the commit can link to it.
     pub(super) span: tracing::Span,
     pub(super) reply: oneshot::Sender<Result<Reply, Fault>>,
 }

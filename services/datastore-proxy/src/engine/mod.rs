@@ -190,7 +190,8 @@ pub(crate) fn enqueue(
     caller: Caller,
 ) -> Result<Pending, Refused> {
     let (reply, answer) = oneshot::channel();
-    let span = tracing::Span::current();
+    // Ends with the command, once that is answered; the commit of its batch links to it.
+    let span = tracing::info_span!("commit.wait");
     let command = Command {
         request,
         caller,

@@ -106,6 +106,7 @@ impl Mesh {
         let trust_sender = Arc::new(trust_sender);
         let mesh = Mesh::from_parts(identity.clone(), credentials, trust)
             .with_cert_authority(&config.cert_authority);
+        mesh.secure_telemetry();
 
         let renewal = Renewal {
             config: config.clone(),

@@ -37,6 +37,8 @@ macro_rules! service_names {
 service_names! {
     /// `cert-authority`
     CertAuthority = "cert-authority",
+    /// `collector`, which takes in what all others tell about themselves
+    Collector = "collector",
     /// `datastore-proxy`
     DatastoreProxy = "datastore-proxy",
     /// `kube-apiserver`

@@ -1,12 +1,13 @@
 //! This process' place in the mesh.
 
-use crate::channel::{Channel, Dial, Peer};
+use crate::channel::{CONNECT_DEADLINE, Channel, Dial, Peer, connect};
 use crate::identity::{Identity, ServiceName};
 use crate::key::Credentials;
 use crate::leaf::Leaf;
 use crate::serve::{ClientAuth, ServerTls};
 use crate::tls::{self, Material, Wanted};
 use crate::trust::{Authority, TrustBundle};
+use sextant_kit::telemetry::collector::{self, Connection};
 use sextant_proto::certauthority::cert_authority_client::CertAuthorityClient;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -92,6 +93,21 @@ impl Mesh {
         CertAuthorityClient::new(self.channel(&self.cert_authority, peer))
     }
 
+    /// Lets this process tell its collector what it does, as this identity: only now does the way to one with `https://`
+    /// open. [`Mesh::enroll`] does it by itself.
+    pub fn secure_telemetry(&self) {
+        let collector = Peer::Service(ServiceName::Collector);
+        let dial = dialling(self.material(), collector);
+        collector::secure(move |address| {
+            let dial = Arc::clone(&dial.borrow());
+            Box::pin(async move {
+                let connecting = tokio::time::timeout(CONNECT_DEADLINE, connect(&address, &dial));
+                let late = |_| std::io::Error::from(std::io::ErrorKind::TimedOut);
+                Ok(Box::new(connecting.await.map_err(late)??) as Box<dyn Connection>)
+            })
+        });
+    }
+
     /// host:port of cert-authority.
     pub(crate) fn cert_authority_address(&self) -> &str {
         &self.cert_authority
@@ -114,7 +130,13 @@ impl Mesh {
     }
 }
 
+/// A channel to `address` that demands `peer`.
 fn dial(material: Material, address: &str, peer: Peer) -> Channel {
+    Channel::new(address, dialling(material, peer))
+}
+
+/// What connections to `peer` are made with, followed.
+fn dialling(material: Material, peer: Peer) -> watch::Receiver<Arc<Dial>> {
     let authority = material.authority;
     let dial = material.derive(move |credentials, trust| {
         let wanted = Wanted {
@@ -128,7 +150,5 @@ fn dial(material: Material, address: &str, peer: Peer) -> Channel {
             Some((credentials.not_before, credentials.not_after)),
         ))
     });
-    let dial = dial
-        .unwrap_or_else(|error| watch::channel(Arc::new(Dial::impossible(error.to_string()))).1);
-    Channel::new(address, dial)
+    dial.unwrap_or_else(|error| watch::channel(Arc::new(Dial::impossible(error.to_string()))).1)
 }

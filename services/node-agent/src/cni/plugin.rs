@@ -1,7 +1,9 @@
 //! The plugin's process.
 
 use super::{Call, Failure, Verdict};
+use crate::telemetry::PLUGIN_VARIABLE;
 use hyper_util::rt::TokioIo;
+use sextant_kit::telemetry::{Traces, rpc};
 use sextant_proto::netpol::EnsurePodRequest;
 use sextant_proto::netpol::network_policy_client::NetworkPolicyClient;
 use std::ffi::OsStr;
@@ -11,6 +13,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokio::net::UnixStream;
 use tonic::transport::Endpoint;
+use tracing::Instrument as _;
 
 /// Name under which the binary is the plugin.
 const NAME: &str = "sextant-policy";
@@ -71,10 +74,33 @@ fn effect(verdict: Verdict) -> Result<Option<serde_json::Value>, Failure> {
                 code: 5,
                 message: format!("starting a runtime: {e}"),
             })?;
-            runtime.block_on(ensure(PathBuf::from(socket), pod))?;
+            runtime.block_on(traced(PathBuf::from(socket), pod))?;
             Ok(Some(answer))
         }
     }
+}
+
+/// [`ensure`] within a span, where node-agent takes one. It has no parent: containerd hands none on. The pod's uid is on
+/// it and on kubelet's.
+async fn traced(socket: PathBuf, pod: EnsurePodRequest) -> Result<(), Failure> {
+    let endpoint = std::env::var(PLUGIN_VARIABLE).unwrap_or_default();
+    let traces = Traces::init(NAME, &endpoint);
+    let span = tracing::info_span!(
+        "ensure_policy",
+        k8s.namespace.name = pod.namespace,
+        k8s.pod.name = pod.name,
+        k8s.pod.uid = pod.uid,
+        otel.status_code = tracing::field::Empty,
+        otel.status_description = tracing::field::Empty,
+    );
+    let ensured = ensure(socket, pod).instrument(span.clone()).await;
+    if let Err(failure) = &ensured {
+        span.record("otel.status_code", "ERROR");
+        span.record("otel.status_description", failure.message.as_str());
+    }
+    drop(span);
+    traces.shutdown().await;
+    ensured
 }
 
 /// Returns once the kernel holds the pod's policy.
@@ -99,7 +125,7 @@ async fn ensure(socket: PathBuf, pod: EnsurePodRequest) -> Result<(), Failure> {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
                 cause.unwrap_or_else(|| error.to_string())
             })?;
-        let mut client = NetworkPolicyClient::new(channel);
+        let mut client = NetworkPolicyClient::new(rpc::Client::new(channel));
         client
             .ensure_pod(pod)
             .await

@@ -63,6 +63,8 @@ pub struct Kubelet {
     pub system_reserved: BTreeMap<String, String>,
     /// Taints as `key=value:Effect` or `key:Effect`.
     pub taints: Vec<Taint>,
+    /// Where it tells what it does, as a `TracingConfiguration`.
+    pub tracing: Option<Value>,
     /// The cluster's fragment, already parsed.
     pub extra: Map<String, Value>,
 }
@@ -93,6 +95,9 @@ impl Kubelet {
     /// The `KubeletConfiguration`, with the cluster's fragment merged in where that is allowed.
     pub fn configuration(&self) -> Value {
         let mut configuration = self.own();
+        if let Some(tracing) = &self.tracing {
+            configuration["tracing"] = tracing.clone();
+        }
         let extra = self
             .extra
             .iter()
@@ -205,6 +210,7 @@ mod tests {
             measure_storage: true,
             system_reserved: BTreeMap::from([("memory".to_owned(), "200Mi".to_owned())]),
             taints: vec![Taint::parse("dedicated=gpu:NoSchedule").unwrap()],
+            tracing: None,
             extra: Map::new(),
         }
     }
@@ -244,6 +250,21 @@ mod tests {
         );
         assert_eq!(configuration["readOnlyPort"], 0);
         assert!(configuration.get("staticPodPath").is_none());
+    }
+
+    #[test]
+    fn is_traced_only_where_somebody_takes_it() {
+        assert!(kubelet().configuration().get("tracing").is_none());
+        let tracing = Some(json!({ "endpoint": "unix:///run/otlp.sock" }));
+        let configuration = Kubelet {
+            tracing,
+            ..kubelet()
+        }
+        .configuration();
+        assert_eq!(
+            configuration["tracing"]["endpoint"],
+            "unix:///run/otlp.sock"
+        );
     }
 
     #[test]

@@ -7,11 +7,13 @@ use crate::domain::kubeproxy::KubeProxy;
 use crate::domain::resolv::{Plan, Resolv};
 use crate::error::Error;
 use crate::store::{Purpose, State, write_if_changed};
+use crate::telemetry;
 use aws_lc_rs::digest::{SHA256, digest};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use serde_json::{Map, Value};
 use sextant_proto::supervisor::NodeSettings;
 use sextant_runner::child::Spec;
+use sextant_runner::relay::tracing;
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -28,6 +30,7 @@ pub(super) struct Files<'a> {
     pub(super) config: &'a Config,
     pub(super) checked: &'a Checked,
     pub(super) state: &'a State,
+    pub(super) traced: bool,
 }
 
 impl Files<'_> {
@@ -49,7 +52,14 @@ impl Files<'_> {
         .render();
         let path = self.write("containerd.toml", &content)?;
         let arguments = ["--config".to_owned(), text(&path)];
-        Ok(self.spec("containerd", &arguments, &content))
+        let spec = self.spec("containerd", &arguments, &content);
+        let environment = telemetry::of_containerd(config, self.checked.name.as_str());
+        Ok(match self.traced {
+            true => environment
+                .into_iter()
+                .fold(spec, |spec, (name, value)| spec.env(name, value)),
+            false => spec,
+        })
     }
 
     /// The kubelet and kube-proxy of a node that has joined.
@@ -88,6 +98,7 @@ impl Files<'_> {
             measure_storage: config.measure_storage,
             system_reserved: config.system_reserved.clone(),
             taints: self.checked.taints.clone(),
+            tracing: self.traced.then(|| tracing(&config.telemetry_socket())),
             extra: fragment(&settings.kubelet_config)?,
         };
         let content = format!("{:#}\n", kubelet.configuration());

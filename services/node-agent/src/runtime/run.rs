@@ -30,6 +30,8 @@ type Named = (String, watch::Receiver<Status>);
 pub struct Runtime {
     /// The span of the node's start; what comes up is part of it.
     pub start: Span,
+    /// Whether containerd and kubelet are offered a receiver for what they tell.
+    pub traced: bool,
     /// The agent's configuration.
     pub config: Arc<Config>,
     /// Its parsed values.
@@ -178,6 +180,7 @@ impl Runtime {
             config: &self.config,
             checked: &self.checked,
             state: &self.state,
+            traced: self.traced,
         }
     }
 }

@@ -53,6 +53,11 @@ impl Component {
         }
     }
 
+    /// Whether upstream traces what it does.
+    pub(crate) fn is_traced(self) -> bool {
+        self == Self::KubeApiserver
+    }
+
     /// The port that it serves HTTPS on unless its flags say another.
     pub(crate) fn port(self) -> u16 {
         match self {

@@ -174,10 +174,7 @@ mod tests {
         );
         assert_eq!(target("https://[::1]:9").unwrap(), mesh("[::1]:9"));
         for text in ["unix:/run/otlp.sock", "unix:///run/otlp.sock"] {
-            assert_eq!(
-                target(text).unwrap(),
-                Target::Unix("/run/otlp.sock".into())
-            );
+            assert_eq!(target(text).unwrap(), Target::Unix("/run/otlp.sock".into()));
         }
         let plain = target("http://collector:4317").unwrap();
         assert!(matches!(plain, Target::Plain(_)), "{plain:?}");

@@ -8,7 +8,9 @@ use super::{collector, is_of_the_exporter};
 use crate::error::Error;
 use opentelemetry::KeyValue;
 use opentelemetry::logs::{AnyValue, LogRecord as _, Logger as _, LoggerProvider as _, Severity};
-use opentelemetry_otlp::{LogExporter, MetricExporter, SpanExporter, WithTonicConfig as _};
+use opentelemetry_otlp::{
+    ExporterBuildError, LogExporter, MetricExporter, SpanExporter, WithTonicConfig as _,
+};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{SdkLogRecord, SdkLogger, SdkLoggerProvider};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
@@ -35,23 +37,8 @@ pub(super) struct Exporters {
 impl Exporters {
     /// Exports over `collector` what `rule` lets through.
     pub(super) fn new(name: &'static str, rule: Rule, collector: Channel) -> Result<Self, Error> {
-        let failed = |e: opentelemetry_otlp::ExporterBuildError| Error::Telemetry(e.to_string());
-        let resource = Resource::builder()
-            .with_service_name(name)
-            .with_attribute(KeyValue::new("service.namespace", "sextant"))
-            .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
-            .build();
-        let spans = SpanExporter::builder()
-            .with_tonic()
-            .with_channel(collector.clone())
-            .build()
-            .map_err(failed)?;
-        let spans = BatchSpanProcessor::builder(spans).build();
-        let traces = SdkTracerProvider::builder()
-            .with_resource(resource.clone())
-            .with_sampler(rule.clone())
-            .with_span_processor(Keeper::new(spans, rule))
-            .build();
+        let resource = resource(name);
+        let traces = traces(name, rule, collector.clone())?;
         let metrics = SdkMeterProvider::builder()
             .with_resource(resource.clone())
             .with_periodic_exporter(
@@ -72,8 +59,6 @@ impl Exporters {
                     .map_err(failed)?,
             )
             .build();
-        opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
-        opentelemetry::global::set_tracer_provider(traces.clone());
         opentelemetry::global::set_meter_provider(metrics.clone());
         Ok(Self {
             traces,
@@ -94,6 +79,42 @@ impl Exporters {
             tracing::debug!(%error, "telemetry was not all sent");
         }
     }
+}
+
+/// Exports the traces that `rule` lets through over `collector`, and carries their context on.
+pub(super) fn traces(
+    name: &'static str,
+    rule: Rule,
+    collector: Channel,
+) -> Result<SdkTracerProvider, Error> {
+    let exporter = SpanExporter::builder()
+        .with_tonic()
+        .with_channel(collector)
+        .build()
+        .map_err(failed)?;
+    let traces = SdkTracerProvider::builder()
+        .with_resource(resource(name))
+        .with_sampler(rule.clone())
+        .with_span_processor(Keeper::new(
+            BatchSpanProcessor::builder(exporter).build(),
+            rule,
+        ))
+        .build();
+    opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
+    opentelemetry::global::set_tracer_provider(traces.clone());
+    Ok(traces)
+}
+
+fn resource(name: &'static str) -> Resource {
+    Resource::builder()
+        .with_service_name(name)
+        .with_attribute(KeyValue::new("service.namespace", "sextant"))
+        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+        .build()
+}
+
+fn failed(error: ExporterBuildError) -> Error {
+    Error::Telemetry(error.to_string())
 }
 
 /// Sends events as OTLP log records. The logger itself adds the current trace context.

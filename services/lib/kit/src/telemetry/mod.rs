@@ -20,9 +20,11 @@ use crate::error::Error;
 use control::Sampling;
 use export::{Exporters, LogLayer};
 use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_sdk::trace::SdkTracerProvider;
 use repeats::Repeats;
 use sampling::{Rule, SLOW};
 use std::sync::LazyLock;
+use std::time::Duration;
 use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::{FilterExt as _, FilterFn};
@@ -52,6 +54,39 @@ static REPEATS: LazyLock<Repeats> = LazyLock::new(Repeats::default);
 pub(crate) fn register(registry: &mut prometheus_client::registry::Registry) {
     rpc::register(registry);
     REPEATS.register(registry);
+}
+
+/// Traces of a short-lived program whose standard output is somebody's input: it logs nothing.
+#[derive(Debug)]
+pub struct Traces(Option<SdkTracerProvider>);
+
+impl Traces {
+    /// Sets up export to `endpoint`, if that leads anywhere. Once per process, within a runtime. A program must not fail
+    /// because it isn't traced, so a failure changes nothing.
+    pub fn init(name: &'static str, endpoint: &str) -> Self {
+        let collector = match endpoint {
+            "" => None,
+            endpoint => collector::open(endpoint).ok().flatten(),
+        };
+        let rule = Rule::new(sampling::ratio_of_environment().unwrap_or(1.0), SLOW);
+        let provider = collector.and_then(|collector| export::traces(name, rule, collector).ok());
+        if let Some(provider) = &provider {
+            let layer = tracing_opentelemetry::layer()
+                .with_tracer(provider.tracer("sextant"))
+                .with_filter(of_traces());
+            let _ = tracing_subscriber::registry().with(layer).try_init();
+        }
+        Self(provider)
+    }
+
+    /// Sends what is buffered, for at most a second.
+    pub async fn shutdown(self) {
+        if let Some(provider) = self.0 {
+            let shutdown = move || provider.shutdown_with_timeout(Duration::from_secs(1));
+            // The exporter blocks; a failure is no reason to fail now.
+            let _ = tokio::task::spawn_blocking(shutdown).await;
+        }
+    }
 }
 
 /// Sets up logging, and export when `OTEL_EXPORTER_OTLP_ENDPOINT` is set. Once per process, within a runtime.
