@@ -126,12 +126,12 @@ CMD ["/bin/sh"]
 # The two that observe: see compose/observability.yaml, which brings their configuration.
 FROM service AS collector
 LABEL org.opencontainers.image.title="collector" \
-      org.opencontainers.image.description="OpenTelemetry Collector with OTLP in and files out"
+      org.opencontainers.image.description="OpenTelemetry Collector with OTLP in and files out, under the runner"
 COPY --chown=65532:65532 collector/skeleton/ /
 COPY collector/files/ /
-EXPOSE 4317 8888
-ENTRYPOINT ["/usr/local/bin/collector"]
-CMD ["--config", "/etc/collector/collector.yaml"]
+EXPOSE 4317 8888 9090
+ENTRYPOINT ["/usr/local/bin/runner"]
+CMD ["collector"]
 
 FROM service AS prometheus
 LABEL org.opencontainers.image.title="prometheus" \

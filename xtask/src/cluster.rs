@@ -86,7 +86,7 @@ pub fn start(options: &Options, stages: &mut Stages) -> Result<(Cluster, String)
     let programs = stages.run("build Sextant", || services::build(&options.images.profile))?;
     stages.run("make images", || images::build(&upstream, &programs))?;
     if options.observability {
-        images::observability(stages)?;
+        images::observability(stages, &programs)?;
     }
     stages.run("start containers", || cluster.start())?;
     stages.run("wait for the API", || cluster.wait_for_api())?;

@@ -49,23 +49,25 @@ pub fn task(options: &Options) -> Result<()> {
     let upstream = stages.run("build upstream components", upstream::build_all)?;
     let programs = stages.run("build Sextant", || services::build(&options.profile))?;
     stages.run("make images", || build(&upstream, &programs))?;
-    observability(&mut stages)?;
+    observability(&mut stages, &programs)?;
     print!("\n{}{}", sizes()?, sizes_of(OBSERVABILITY)?);
     Ok(())
 }
 
 /// The images of compose/observability.yaml alone.
-pub fn observability_task() -> Result<()> {
-    observability(&mut Stages::new(2))?;
+pub fn observability_task(options: &Options) -> Result<()> {
+    let mut stages = Stages::new(3);
+    let programs = stages.run("build Sextant", || services::build(&options.profile))?;
+    observability(&mut stages, &programs)?;
     print!("\n{}", sizes_of(OBSERVABILITY)?);
     Ok(())
 }
 
-/// Builds what observes a cluster, in two stages.
-pub fn observability(stages: &mut Stages) -> Result<()> {
+/// Builds what observes a cluster, in two stages. The collector runs under the runner of `programs`.
+pub fn observability(stages: &mut Stages, programs: &Path) -> Result<()> {
     let collector = stages.run("build the collector", upstream::build_collector)?;
     stages.run("make images that observe", || {
-        build_observability(&collector)
+        build_observability(&collector, programs)
     })
 }
 
@@ -91,7 +93,7 @@ pub fn build(upstream: &Upstream, programs: &Path) -> Result<()> {
     link(&upstream.program("kubectl")?, &bin.join("kubectl"))
 }
 
-fn build_observability(collector: &Upstream) -> Result<()> {
+fn build_observability(collector: &Upstream, programs: &Path) -> Result<()> {
     let _only = paths::lock("images")?;
     let contexts = paths::out().join("images");
     paths::create(&contexts)?;
@@ -101,15 +103,16 @@ fn build_observability(collector: &Upstream) -> Result<()> {
         let (root, skeleton) = (folder.join("files"), folder.join("skeleton"));
         paths::create(&root)?;
         accounts(&root)?;
-        let state = if *image == "collector" {
+        let mounts = if *image == "collector" {
             let program = collector.program("collector")?;
             link(&program, &root.join("usr/local/bin/collector"))?;
-            "var/lib/collector"
+            link(&programs.join("runner"), &root.join("usr/local/bin/runner"))?;
+            &["enrol", "run/sextant", "var/lib/collector"][..]
         } else {
             rootfs::prometheus(&root)?;
-            "var/lib/prometheus"
+            &["var/lib/prometheus"]
         };
-        folders(&skeleton, [state.to_owned()])?;
+        folders(&skeleton, mounts.iter().map(|mount| (*mount).to_owned()))?;
         docker_build(image, &contexts)?;
     }
     prune()

@@ -42,7 +42,7 @@ enum Task {
     /// Builds all images and prints their sizes
     Images(images::Options),
     /// Builds the images of compose/observability.yaml alone
-    ObservabilityImages,
+    ObservabilityImages(images::Options),
     /// Builds what is missing and starts the dev cluster
     Up(cluster::Options),
     /// Stops the dev cluster and keeps its data
@@ -77,7 +77,7 @@ fn main() -> ExitCode {
         Task::Upstream => upstream::build_all().map(drop),
         Task::Helm => helm(),
         Task::Images(options) => images::task(&options),
-        Task::ObservabilityImages => images::observability_task(),
+        Task::ObservabilityImages(options) => images::observability_task(&options),
         Task::Up(options) => cluster::up(&options),
         Task::Down(options) => cluster::down(&options),
         Task::CleanCluster(options) => cluster::clean(&options),

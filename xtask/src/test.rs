@@ -95,11 +95,11 @@ fn suite(stages: &mut Stages, options: &Options) -> Result<()> {
     if options.quick {
         return Ok(());
     }
-    stages.run("build images", || {
+    let built = stages.run("build images", || {
         let programs = services::build(&options.images.profile)?;
         images::build(&upstream, &programs)?;
         eprint!("{}", images::sizes()?);
-        Ok(())
+        Ok(programs)
     })?;
     stages.run("check instruction counts", || {
         instructions::task(&instructions::Options {
@@ -119,7 +119,7 @@ fn suite(stages: &mut Stages, options: &Options) -> Result<()> {
             &programs,
         )
     })?;
-    images::observability(stages)?;
+    images::observability(stages, &built)?;
     stages.run("telemetry tests", || {
         run_tests(
             &["--package", "sextant-integration", "--test", "telemetry"],

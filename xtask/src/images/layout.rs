@@ -16,6 +16,7 @@ const NODES: &[&str] = &["node-1", "node-2"];
 /// Identities whose enrolment volumes cert-authority keeps.
 const ENROLLED: &[&str] = &[
     "admin",
+    "collector",
     "datastore-proxy",
     "kube-apiserver",
     "kube-controller-manager",
