@@ -5,6 +5,7 @@ mod alerts;
 mod panels;
 mod prometheus;
 mod traces;
+mod written;
 
 use anyhow::Result;
 use prometheus::Prometheus;
@@ -29,6 +30,22 @@ const CASES: &[Case<Subject>] = &[
         panels::every_query_has_an_answer,
     ),
     ("traces::a_join_is_one_trace", traces::a_join_is_one_trace),
+    (
+        "traces::an_apply_is_one_trace",
+        traces::an_apply_is_one_trace,
+    ),
+    (
+        "traces::a_pod_start_shows_its_steps",
+        traces::a_pod_start_shows_its_steps,
+    ),
+    (
+        "traces::addons_are_applied_in_one_trace",
+        traces::addons_are_applied_in_one_trace,
+    ),
+    (
+        "traces::a_rotation_is_one_trace",
+        traces::a_rotation_is_one_trace,
+    ),
     (
         "alerts::a_stopped_part_is_told_until_it_is_back",
         alerts::a_stopped_part_is_told_until_it_is_back,

@@ -1,137 +1,158 @@
 //! Traces, as the collector wrote them.
 
 use crate::Subject;
+use crate::written::{Spans, names, services, whole};
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
-use sextant_integration::{Cluster, docker_bytes, eventually};
-use std::collections::{BTreeMap, BTreeSet};
+use sextant_cli::trace::Span;
+use sextant_integration::{Api as _, eventually};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-const DEADLINE: Duration = Duration::from_secs(60);
-const FILE: &str = "/var/lib/collector/traces.jsonl";
-
-/// Through which a join leads.
-const SERVICES: [&str; 5] = [
-    "cert-authority",
-    "datastore-proxy",
-    "node-agent",
-    "supervisor",
-    "token-service",
-];
-
-#[derive(Debug)]
-struct Span {
-    service: String,
-    name: String,
-    trace: String,
-    id: String,
-    /// Empty for a root.
-    parent: String,
-    /// Traces that it is linked to.
-    links: BTreeSet<String>,
-}
+/// Exports come every five seconds, the files a second later.
+const DEADLINE: Duration = Duration::from_secs(90);
+const IMAGE: &str = concat!("sextant/toolbox:", env!("CARGO_PKG_VERSION"));
 
 /// From the agent's start until the node is ready, over all services, for both nodes.
 pub fn a_join_is_one_trace(subject: &Subject) -> Result<()> {
+    let through = [
+        "cert-authority",
+        "datastore-proxy",
+        "node-agent",
+        "supervisor",
+        "token-service",
+    ];
     eventually("the traces of two joins", DEADLINE, || {
-        let spans = spans(&subject.cluster)?;
-        let joins: Vec<&Span> = spans
-            .iter()
-            .filter(|span| span.service == "node-agent" && span.name == "node_start")
-            .collect();
+        let spans = Spans::read(&subject.cluster)?;
+        let joins = spans.roots("node-agent", "node_start");
         ensure!(joins.len() == 2, "{} joins", joins.len());
         for join in joins {
-            whole(&spans, &join.trace)?;
+            let trace = spans.trace(&join.trace);
+            whole(&trace, "node_start")?;
+            ensure!(services(&trace) == through.into(), "{:?}", services(&trace));
+            for name in ["containerd_up", "kubelet_and_kube_proxy_up", "node_ready"] {
+                ensure!(names(&trace).contains(name), "no {name}");
+            }
+            // What it wrote was committed with what others wrote: a trace of its own, which names all it was for.
+            ensure!(!trace.linked.is_empty(), "no commit is linked to it");
         }
+        Ok(())
+    })?;
+    let told = subject
+        .cluster
+        .sextant(&["trace", "join", "node-1"])?
+        .ok()?;
+    ensure!(told.contains("node_ready"), "{told}");
+    Ok(())
+}
+
+/// Through kube-apiserver and datastore-proxy until it is committed, and found by its audit id.
+pub fn an_apply_is_one_trace(subject: &Subject) -> Result<()> {
+    let cluster = &subject.cluster;
+    let manifest = tempfile::NamedTempFile::new()?;
+    let object = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"traced"}}"#;
+    std::fs::write(manifest.path(), object)?;
+    let path = manifest.path().to_str().context("a path that is text")?;
+    let applied = cluster.kubectl_outcome(&["apply", "--server-side", "-f", path, "-v=8"])?;
+    let audit_ids = applied.stderr.split("Audit-Id: ").skip(1);
+    let audit_id = audit_ids
+        .last()
+        .and_then(|rest| rest.split_whitespace().next());
+    let audit_id = audit_id.with_context(|| format!("no Audit-Id in {applied:?}"))?;
+
+    eventually("the trace of an apply", DEADLINE, || {
+        let spans = Spans::read(cluster)?;
+        let request = spans.find(|span| span.is("audit-id", audit_id))?;
+        let trace = spans.trace(&request.trace);
+        whole(
+            &trace,
+            "PATCH /api/v1/namespaces/{:namespace}/configmaps/{:name}",
+        )?;
+        let through = ["apiserver", "datastore-proxy"];
+        ensure!(services(&trace) == through.into(), "{:?}", services(&trace));
+        ensure!(names(&trace).contains("commit.wait"), "{:?}", names(&trace));
+        let stored = trace.linked.iter().any(|batch| {
+            let statement = batch.children.iter().map(|child| child.span.name.as_str());
+            batch.span.name == "commit" && statement.eq(["committing"])
+        });
+        ensure!(stored, "its commit isn't linked: {:?}", trace.linked);
+        Ok(())
+    })?;
+    let told = cluster.sextant(&["trace", "request", audit_id, "-o", "json"])?;
+    let told: serde_json::Value = serde_json::from_str(&told.ok()?)?;
+    ensure!(told["linked"][0]["name"] == "commit", "{told}");
+    Ok(())
+}
+
+/// kubelet and containerd in one trace; the policy hook, which takes no parent from them, in one with
+/// netpol-controller. The pod's uid is on both.
+pub fn a_pod_start_shows_its_steps(subject: &Subject) -> Result<()> {
+    let cluster = &subject.cluster;
+    cluster.kubectl(&["run", "traced", "--image", IMAGE, "--", "sleep", "3600"])?;
+    let pod = cluster.get(&["pod", "traced"])?;
+    let uid = pod["metadata"]["uid"]
+        .as_str()
+        .context("a pod without uid")?;
+    eventually("the traces of a pod's start", DEADLINE, || {
+        let spans = Spans::read(cluster)?;
+        let sandbox =
+            |span: &Span| span.service == "containerd" && span.name.contains("RunPodSandbox");
+        let of_pod = |span: &&Span| span.service == "kubelet" && span.is("k8s.pod.uid", uid);
+        let starts: Vec<_> = spans
+            .all()
+            .filter(of_pod)
+            .map(|span| spans.trace(&span.trace))
+            .filter(|trace| trace.spans().any(sandbox))
+            .collect();
+        let start = starts.first().context("kubelet started no sandbox")?;
+        whole(start, "syncPod")?;
+        let through = BTreeSet::from(["containerd", "kubelet"]);
+        ensure!(services(start) == through, "{:?}", services(start));
+        let ran = start
+            .spans()
+            .any(|span| span.name.contains("StartContainer"));
+        ensure!(ran, "no StartContainer in {:?}", names(start));
+
+        let hook =
+            spans.find(|span| span.name == "ensure_policy" && span.is("k8s.pod.uid", uid))?;
+        let hook = spans.trace(&hook.trace);
+        whole(&hook, "ensure_policy")?;
+        let through = BTreeSet::from(["netpol-controller", "sextant-policy"]);
+        ensure!(services(&hook) == through, "{:?}", services(&hook));
+        Ok(())
+    })?;
+    cluster
+        .kubectl(&["delete", "pod", "traced", "--now"])
+        .map(drop)
+}
+
+/// What the supervisor applies.
+pub fn addons_are_applied_in_one_trace(subject: &Subject) -> Result<()> {
+    eventually("the trace of the add-ons", DEADLINE, || {
+        let spans = Spans::read(&subject.cluster)?;
+        let applied = spans.find(|span| span.name == "object.apply")?;
+        let trace = spans.trace(&applied.trace);
+        whole(&trace, "addons.apply")?;
+        let objects = trace.spans().filter(|span| span.name == "object.apply");
+        ensure!(objects.count() > 5, "{:?}", names(&trace));
         Ok(())
     })
 }
 
-fn whole(spans: &[Span], trace: &str) -> Result<()> {
-    let own: Vec<&Span> = spans.iter().filter(|span| span.trace == trace).collect();
-    let services: BTreeSet<&str> = own.iter().map(|span| span.service.as_str()).collect();
-    ensure!(
-        services == SERVICES.into(),
-        "trace {trace} leads through {services:?}"
-    );
-    let by_id: BTreeMap<&str, &Span> = own.iter().map(|span| (span.id.as_str(), *span)).collect();
-    let roots: Vec<_> = own.iter().filter(|span| span.parent.is_empty()).collect();
-    ensure!(
-        matches!(roots[..], [root] if root.name == "node_start"),
-        "trace {trace} has the roots {roots:?}"
-    );
-    let orphans: Vec<_> = own
-        .iter()
-        .filter(|span| !span.parent.is_empty() && !by_id.contains_key(span.parent.as_str()))
-        .collect();
-    ensure!(orphans.is_empty(), "trace {trace} has orphans: {orphans:?}");
-    for name in ["containerd_up", "kubelet_and_kube_proxy_up", "node_ready"] {
-        ensure!(
-            own.iter().any(|span| span.name == name),
-            "trace {trace} has no {name}"
-        );
-    }
-    // What it wrote was committed with what others wrote: a trace of its own, which names all it was for.
-    ensure!(
-        spans
-            .iter()
-            .any(|span| span.trace != trace && span.links.contains(trace)),
-        "no commit is linked to trace {trace}"
-    );
-    Ok(())
-}
-
-fn spans(cluster: &Cluster) -> Result<Vec<Span>> {
-    let collector = &cluster.containers("collector")?[0];
-    // A tar archive of one file: the lines lie in it as they are.
-    let archive = docker_bytes(&["cp", &format!("{collector}:{FILE}"), "-"])?;
-    let text = String::from_utf8_lossy(&archive);
-    let lines = text
-        .lines()
-        .filter_map(|line| Some(&line[line.find("{\"resourceSpans\"")?..]));
-    let mut spans = Vec::new();
-    for line in lines {
-        // The last line may be half written.
-        let Ok(export) = serde_json::from_str::<Value>(line) else {
-            continue;
-        };
-        collect(&export, &mut spans).with_context(|| format!("reading {line}"))?;
-    }
-    Ok(spans)
-}
-
-fn collect(export: &Value, spans: &mut Vec<Span>) -> Result<()> {
-    for resource in list(&export["resourceSpans"]) {
-        let attributes = list(&resource["resource"]["attributes"]);
-        let service = attributes
-            .iter()
-            .find(|attribute| attribute["key"] == "service.name")
-            .context("a resource without service.name")?;
-        let service = text(&service["value"]["stringValue"]);
-        for span in list(&resource["scopeSpans"])
-            .iter()
-            .flat_map(|scope| list(&scope["spans"]))
-        {
-            spans.push(Span {
-                service: service.clone(),
-                name: text(&span["name"]),
-                trace: text(&span["traceId"]),
-                id: text(&span["spanId"]),
-                parent: text(&span["parentSpanId"]),
-                links: list(&span["links"])
-                    .iter()
-                    .map(|link| text(&link["traceId"]))
-                    .collect(),
-            });
-        }
-    }
-    Ok(())
-}
-
-fn list(value: &Value) -> &[Value] {
-    value.as_array().map(Vec::as_slice).unwrap_or_default()
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
+/// A certificate that lives so short that it is renewed while we look.
+pub fn a_rotation_is_one_trace(subject: &Subject) -> Result<()> {
+    let cluster = &subject.cluster;
+    let again = ["up", "--detach", "--no-deps", "--wait", "cert-authority"];
+    cluster.compose_with(&[("SEXTANT_MESH_SECONDS", "60")], &again)?;
+    cluster.compose(&["restart", "token-service"])?;
+    eventually("the trace of a renewal", DEADLINE, || {
+        let spans = Spans::read(cluster)?;
+        let renewals = spans.roots("token-service", "certificate.renew");
+        let renewal = renewals.last().context("nothing was renewed")?;
+        let trace = spans.trace(&renewal.trace);
+        whole(&trace, "certificate.renew")?;
+        let through = BTreeSet::from(["cert-authority", "token-service"]);
+        ensure!(services(&trace) == through, "{:?}", services(&trace));
+        Ok(())
+    })?;
+    cluster.compose(&again).map(drop)
 }

@@ -15,6 +15,7 @@ use std::future::Future;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 /// End of life of every certificate that this process renews.
 static NOT_AFTER: LazyLock<Family<CertificateLabels, Gauge>> = LazyLock::new(Family::default);
@@ -120,7 +121,10 @@ pub(crate) async fn keep<F, Fut>(
             note(what, &sender.borrow());
             let at = renewal_time(&sender.borrow(), rand::random_range(-1.0..=1.0));
             sleep_until(&clock, at).await;
-            let fresh = renew(what, &sender, &task, &clock, &mut issue).await;
+            let span = tracing::info_span!("certificate.renew", certificate = what);
+            let fresh = renew(what, &sender, &task, &clock, &mut issue)
+                .instrument(span)
+                .await;
             tracing::info!(
                 what,
                 not_after = utc(fresh.not_after),

@@ -24,6 +24,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 /// A collector on loopback, for the life of the test.
@@ -67,12 +68,16 @@ impl Collector {
             address,
             seen: Arc::default(),
         };
-        let server = tonic::transport::Server::builder()
-            .add_service(TraceServiceServer::new(collector.clone()))
-            .add_service(MetricsServiceServer::new(collector.clone()))
-            .add_service(LogsServiceServer::new(collector.clone()));
+        let server = tonic::transport::Server::builder().add_routes(collector.routes());
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         collector
+    }
+
+    /// Its services, for another listener than its own.
+    pub fn routes(&self) -> Routes {
+        Routes::new(TraceServiceServer::new(self.clone()))
+            .add_service(MetricsServiceServer::new(self.clone()))
+            .add_service(LogsServiceServer::new(self.clone()))
     }
 
     /// What `OTEL_EXPORTER_OTLP_ENDPOINT` must say.

@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::{Notify, watch};
+use tracing::Instrument as _;
 
 /// The clock may be stepped while we wait, so look at it now and then.
 const LOOK: Duration = Duration::from_secs(60);
@@ -63,7 +64,8 @@ impl Renewal {
                 }
                 continue;
             }
-            match self.renew(&current, &addresses).await {
+            let span = tracing::info_span!("certificate.renew", certificate = "node");
+            match self.renew(&current, &addresses).instrument(span).await {
                 Ok(()) => {
                     self.task.ready();
                     backoff.reset();

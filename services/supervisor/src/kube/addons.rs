@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 /// How often everything is applied again, to undo what others changed. Unchanged objects cost no write.
 const REPAIR: Duration = Duration::from_secs(120);
@@ -49,7 +50,8 @@ impl Addons<'_> {
         let mut first = true;
         loop {
             let trust = self.trust.borrow_and_update().clone();
-            match self.reconcile(&trust).await {
+            let span = tracing::info_span!("addons.apply");
+            match self.reconcile(&trust).instrument(span).await {
                 Ok(served) => {
                     if std::mem::take(&mut first) {
                         tracing::info!("add-ons applied");

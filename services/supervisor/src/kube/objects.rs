@@ -7,6 +7,7 @@ use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParam
 use kube::core::GroupVersionKind;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use tracing::Instrument as _;
 
 /// Longest wait for one answer of the API.
 pub(super) const DEADLINE: Duration = Duration::from_secs(15);
@@ -64,10 +65,11 @@ pub(super) async fn apply(client: &Client, object: &DynamicObject) -> Result<(),
         return Ok(());
     };
     let what = format!("applying {id}");
+    let span = tracing::info_span!("object.apply", otel.kind = "client", object = %id);
     let params = PatchParams::apply(FIELD_MANAGER).force();
     let api = id.api(client);
     let patch = Patch::Apply(object);
-    let call = api.patch(&id.name, &params, &patch);
+    let call = api.patch(&id.name, &params, &patch).instrument(span);
     match tokio::time::timeout(DEADLINE, call).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(Error::kube(what, error)),
