@@ -107,7 +107,29 @@ fn link(alert: &str) -> Value {
     })
 }
 
+/// What a query measures, and how one of what it measured is seen as a trace.
+const TRACES: &[(&str, &str)] = &[
+    (
+        "apiserver_request_sli",
+        "`sextant trace request AUDIT-ID` shows where one request spent its time.",
+    ),
+    (
+        "sextant_",
+        "An exemplar names a trace: `sextant trace show TRACE-ID` prints it.",
+    ),
+];
+
 impl Panel {
+    /// From the panel to a trace; empty where it shows no durations that traces explain.
+    fn trace(&self) -> &'static str {
+        let durations = self.queries.iter().filter(|(_, q)| q.contains("_bucket"));
+        durations
+            .flat_map(|(_, query)| TRACES.iter().filter(|(needle, _)| query.contains(needle)))
+            .map(|(_, text)| *text)
+            .next()
+            .unwrap_or_default()
+    }
+
     fn json(&self, index: usize) -> Value {
         let datasource = json!({ "type": "prometheus", "uid": "prometheus" });
         let targets: Vec<_> = self
@@ -148,6 +170,7 @@ impl Panel {
             "id": index + 1,
             "type": kind,
             "title": self.title,
+            "description": self.trace(),
             "datasource": datasource,
             "gridPos": {
                 "x": index % COLUMNS * WIDTH,

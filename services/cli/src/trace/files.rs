@@ -170,6 +170,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_collectors_container_is_asked_by_default() {
+        let home = tempfile::tempdir().unwrap();
+        let (docker, volume) = (home.path().join("docker"), home.path().join("volume"));
+        let stand_in = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/docker.sh");
+        std::os::unix::fs::symlink(stand_in, &docker).unwrap();
+        std::fs::create_dir(&volume).unwrap();
+        let lines = line("aa", "1", "node_start", 1, &node("node-1"));
+        std::fs::write(volume.join("traces.jsonl"), lines).unwrap();
+        let project = "sextant".to_owned();
+        let source = Source::Compose { project, docker };
+        let found = find(&source, &Wanted::Join("node-1".into())).await.unwrap();
+        assert_eq!(found.id, "aa");
+    }
+
+    #[tokio::test]
     async fn a_request_is_found_by_its_audit_id() {
         let folder = tempfile::tempdir().unwrap();
         let audit = r#","attributes":[{"key":"audit-id","value":{"stringValue":"0f-1"}}]"#;
