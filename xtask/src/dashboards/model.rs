@@ -120,14 +120,13 @@ const TRACES: &[(&str, &str)] = &[
 ];
 
 impl Panel {
-    /// From the panel to a trace; empty where it shows no durations that traces explain.
-    fn trace(&self) -> &'static str {
+    /// From the panel to a trace, where it shows durations that traces explain.
+    fn trace(&self) -> Option<&'static str> {
         let durations = self.queries.iter().filter(|(_, q)| q.contains("_bucket"));
         durations
             .flat_map(|(_, query)| TRACES.iter().filter(|(needle, _)| query.contains(needle)))
             .map(|(_, text)| *text)
             .next()
-            .unwrap_or_default()
     }
 
     fn json(&self, index: usize) -> Value {
@@ -166,11 +165,10 @@ impl Panel {
                 json!({ "reduceOptions": { "calcs": ["lastNotNull"] }, "textMode": "auto" }),
             ),
         };
-        json!({
+        let mut panel = json!({
             "id": index + 1,
             "type": kind,
             "title": self.title,
-            "description": self.trace(),
             "datasource": datasource,
             "gridPos": {
                 "x": index % COLUMNS * WIDTH,
@@ -181,7 +179,11 @@ impl Panel {
             "fieldConfig": { "defaults": defaults, "overrides": [] },
             "options": options,
             "targets": targets,
-        })
+        });
+        if let Some(trace) = self.trace() {
+            panel["description"] = json!(trace);
+        }
+        panel
     }
 }
 
