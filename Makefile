@@ -1,5 +1,5 @@
 # Every target is one line of xtask; `cargo xtask help` tells more.
-.PHONY: up down clean-cluster hosted images test bench-up bench-datastore bench-fleet docs help
+.PHONY: up down clean-cluster hosted images test bench-up bench-datastore bench-fleet bench-telemetry docs help
 
 up: ## Build what is missing and start the dev cluster; OBSERVABILITY=1 adds what observes it
 	@cargo xtask up $(if $(OBSERVABILITY),--observability)
@@ -27,6 +27,9 @@ bench-datastore: ## Measure datastore-proxy beside etcd and kine; ARGS="-- --onl
 
 bench-fleet: ## Measure hosted control planes side by side; N=5, ARGS="--set kubeScheduler.replicas=2"
 	@cargo xtask bench-fleet --planes $(or $(N),3) $(ARGS)
+
+bench-telemetry: ## Measure what telemetry costs each service, everything exported against nothing
+	@cargo xtask bench-telemetry $(ARGS)
 
 docs: ## Write the configuration reference from the code
 	@cargo xtask docs

@@ -55,6 +55,8 @@ enum Task {
     BenchDatastore(bench::datastore::Options),
     /// Measures hosted control planes side by side: how long they take, what they cost
     BenchFleet(bench::fleet::Options),
+    /// Measures what telemetry costs: everything exported against nothing
+    BenchTelemetry(bench::telemetry::Options),
     /// Times a warm start beside bare upstream
     BenchUp(bench::Options),
     /// Counts instructions of datastore-proxy's engine and compares with bench/instructions.json
@@ -84,6 +86,7 @@ fn main() -> ExitCode {
         Task::Hosted(options) => hosted::task(&options),
         Task::BenchDatastore(options) => bench::datastore::task(&options),
         Task::BenchFleet(options) => bench::fleet::task(&options),
+        Task::BenchTelemetry(options) => bench::telemetry::task(&options),
         Task::BenchUp(options) => bench::up(&options),
         Task::Instructions(options) => instructions::task(&options),
         Task::Docs(options) => docs::task(&options),

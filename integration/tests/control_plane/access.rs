@@ -107,12 +107,12 @@ fn servers(plane: &Plane, path: &str) -> Vec<(SocketAddr, ServiceName)> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+pub enum Outcome {
     LetIn,
     Refused,
 }
 
-async fn call(
+pub async fn call(
     mesh: Option<&Mesh>,
     server: SocketAddr,
     name: ServiceName,

@@ -6,6 +6,7 @@
 //! just built.
 
 mod access;
+mod bench;
 mod certificates;
 mod clock;
 mod configuration;
@@ -66,6 +67,15 @@ cases! {
 fn main() -> ExitCode {
     if let Some(role) = std::env::args_os().next().as_deref().and_then(part::role) {
         return role();
+    }
+    if std::env::args().nth(1).as_deref() == Some("bench-telemetry") {
+        return match run(bench::run()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failed) => {
+                eprintln!("error: {}", failed.message().unwrap_or_default());
+                ExitCode::FAILURE
+            }
+        };
     }
     libtest_mimic::run(&Arguments::from_args(), trials()).exit_code()
 }

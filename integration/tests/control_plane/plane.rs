@@ -171,6 +171,13 @@ impl Plane {
         Ok((code, String::from_utf8(said)?))
     }
 
+    /// The process of a part.
+    pub fn pid(&self, part: Part) -> Result<u32> {
+        let process = self.running.get(&part);
+        let process = process.with_context(|| format!("{} doesn't run", part.name()))?;
+        Ok(process.pid())
+    }
+
     /// Sends a signal to a part.
     pub fn signal(&self, part: Part, signal: Signal) {
         if let Some(process) = self.running.get(&part) {

@@ -81,6 +81,20 @@ pub const NETPOL: Dashboard = Dashboard {
             )],
         ),
         graph(
+            "Is it the rules or the kernel that takes so long?",
+            Unit::Seconds,
+            &[
+                (
+                    "{{node}} rules",
+                    "histogram_quantile(0.99, sum by (node, le) (rate(sextant_netpol_compile_seconds_bucket[5m])))",
+                ),
+                (
+                    "{{node}} kernel",
+                    "histogram_quantile(0.99, sum by (node, le) (rate(sextant_netpol_commit_seconds_bucket[5m])))",
+                ),
+            ],
+        ),
+        graph(
             "What is denied?",
             Unit::PerSecond,
             &[(
@@ -344,6 +358,14 @@ pub const TELEMETRY: Dashboard = Dashboard {
                     "rate(otelcol_receiver_refused_log_records[5m])",
                 ),
             ],
+        ),
+        graph(
+            "How many log lines say what was said too often?",
+            Unit::PerSecond,
+            &[(
+                "{{job}}",
+                "sum by (job) (rate(sextant_log_lines_suppressed_total[5m]))",
+            )],
         ),
         graph(
             "How much memory does it take?",

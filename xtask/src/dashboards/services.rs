@@ -139,6 +139,16 @@ pub const TOKEN_SERVICE: Dashboard = Dashboard {
             )],
         ),
         graph(
+            "How many join tokens are there?",
+            Unit::Count,
+            &[("{{state}}", "max by (state) (sextant_join_tokens)")],
+        ),
+        graph(
+            "For how long can one still be used?",
+            Unit::Seconds,
+            &[("longest", "max(sextant_join_token_longest_left_seconds)")],
+        ),
+        graph(
             "How many expired tokens are forgotten?",
             Unit::Count,
             &[(

@@ -1,11 +1,13 @@
 //! The number of series grows with parts and nodes, and not with what a cluster holds.
 
+use crate::access::call;
 use crate::part::Part;
 use crate::plane::{Plane, SOON};
 use anyhow::{Result, ensure};
 use etcd_client::{Compare, CompareOp, Txn, TxnOp};
 use futures::StreamExt as _;
 use futures::stream;
+use sextant_identity::ServiceName;
 use sextant_proto::supervisor::{CreateTokenRequest, ListTokensRequest};
 use sextant_testkit::eventually;
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,9 +70,24 @@ async fn work(plane: &Plane, run: &str, objects: usize, tokens: usize) -> Result
         admin.create_token(CreateTokenRequest::default()).await?;
     }
     admin.list_tokens(ListTokensRequest {}).await?;
+    made_up_names(plane, run, tokens).await?;
     // The agents of the network ask, too.
     for part in Part::ALL {
         plane.readyz(part).await?;
+    }
+    Ok(())
+}
+
+/// Somebody without a certificate, and somebody with one, call what there isn't.
+async fn made_up_names(plane: &Plane, run: &str, count: usize) -> Result<()> {
+    let supervisor = (plane.public_address(), ServiceName::Supervisor);
+    let token_service = (plane.address(Part::TokenService), ServiceName::TokenService);
+    let mesh = plane.enrol("kube-apiserver").await?;
+    for number in 0..count.min(50) {
+        let path = format!("/made.up.{run}/{number}");
+        call(None, supervisor.0, supervisor.1, &path).await?;
+        call(Some(&mesh), supervisor.0, supervisor.1, &path).await?;
+        call(Some(&mesh), token_service.0, token_service.1, &path).await?;
     }
     Ok(())
 }

@@ -105,6 +105,11 @@ impl Collector {
         self.seen().texts
     }
 
+    /// Begins anew.
+    pub fn forget(&self) {
+        self.note(|seen| *seen = Seen::default());
+    }
+
     fn seen(&self) -> Seen {
         self.seen
             .lock()

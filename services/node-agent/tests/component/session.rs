@@ -9,6 +9,9 @@ use sextant_kit::{Context, DrainTrigger};
 use sextant_proto::supervisor::node_instruction::Instruction;
 use sextant_proto::supervisor::node_report::Report;
 use sextant_proto::supervisor::{NodeConfig, NodeInstruction};
+use sextant_proto::supervisor::{TelemetryInstruction, TelemetryOutcome};
+use sextant_proto::telemetry::telemetry_server::{Telemetry, TelemetryServer};
+use sextant_proto::telemetry::{ChangeRequest, LogChange, Settings};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -56,7 +59,7 @@ pub(crate) async fn node(supervisor: &Supervisor) -> Node {
         readiness: ctx.readiness.clone(),
         open: watch::Sender::new(BTreeSet::new()),
         tunnels: Sessions::tunnel_limit(),
-        policy_socket: "/nowhere/netpol.sock".into(),
+        policy_socket: folder.path().join("netpol.sock"),
         removed: removed.clone(),
     };
     tokio::spawn(sessions.run(ctx.readiness.task(SESSION), ctx.drain.clone()));
@@ -196,4 +199,72 @@ async fn a_removed_node_joins_anew_once_there_is_a_token() {
     supervisor.instruct.send(Err(removed)).await.unwrap();
     within("readiness", node.ctx.readiness.ready()).await;
     assert_eq!(supervisor.counts(), (2, 0, 0));
+}
+
+/// A netpol-controller, as far as its telemetry goes.
+struct Netpol;
+
+#[tonic::async_trait]
+impl Telemetry for Netpol {
+    async fn change(
+        &self,
+        request: tonic::Request<ChangeRequest>,
+    ) -> Result<tonic::Response<Settings>, tonic::Status> {
+        let log = request.into_inner().log.unwrap_or_default();
+        Ok(tonic::Response::new(Settings {
+            log_filter: log.filter,
+            ..Settings::default()
+        }))
+    }
+}
+
+/// The answer to a change in that process.
+async fn changed(supervisor: &Supervisor, seen: &mut Seen, process: &str) -> TelemetryOutcome {
+    let wanted = TelemetryInstruction {
+        id: 7,
+        process: process.into(),
+        change: Some(ChangeRequest {
+            log: Some(LogChange {
+                filter: "debug".into(),
+                for_seconds: 0,
+            }),
+            sampling: None,
+        }),
+    };
+    let wanted = instruction(Instruction::Telemetry(wanted));
+    supervisor.instruct.send(wanted).await.unwrap();
+    loop {
+        let report = within("an answer", seen.reports.recv()).await.unwrap();
+        if let Some(Report::Telemetry(outcome)) = report.report {
+            assert_eq!(outcome.id, 7);
+            return outcome;
+        }
+    }
+}
+
+#[tokio::test]
+async fn telemetry_of_the_nodes_processes_is_changed() {
+    let (supervisor, mut seen) = Supervisor::start().await;
+    let node = node(&supervisor).await;
+    hello(&mut seen).await;
+    // This program isn't set up as a service.
+    let outcome = changed(&supervisor, &mut seen, "node-agent").await;
+    assert!(outcome.error.contains("no telemetry"), "{outcome:?}");
+    let outcome = changed(&supervisor, &mut seen, "kubelet").await;
+    assert!(
+        outcome.error.contains("no process `kubelet`"),
+        "{outcome:?}"
+    );
+
+    let outcome = changed(&supervisor, &mut seen, "netpol-controller").await;
+    assert!(outcome.error.contains("netpol.sock"), "{outcome:?}");
+    let socket = node.folder.path().join("netpol.sock");
+    let listener = tokio::net::UnixListener::bind(socket).unwrap();
+    let incoming = tokio_stream::wrappers::UnixListenerStream::new(listener);
+    let server = tonic::transport::Server::builder()
+        .add_service(TelemetryServer::new(Netpol))
+        .serve_with_incoming(incoming);
+    tokio::spawn(server);
+    let outcome = changed(&supervisor, &mut seen, "netpol-controller").await;
+    assert_eq!(outcome.settings.unwrap().log_filter, "debug");
 }

@@ -14,6 +14,7 @@ mod nodes;
 mod overview;
 mod rig;
 mod sessions;
+mod telemetry;
 mod token_files;
 mod tokens;
 mod tunnel;

@@ -48,7 +48,7 @@ pub fn identity(name: &str) -> Identity {
 
 /// An open session.
 pub struct Session {
-    _up: mpsc::Sender<NodeReport>,
+    up: mpsc::Sender<NodeReport>,
     down: Streaming<NodeInstruction>,
 }
 
@@ -76,7 +76,12 @@ impl Session {
             .session(ReceiverStream::new(reports))
             .await?
             .into_inner();
-        Ok(Self { _up: up, down })
+        Ok(Self { up, down })
+    }
+
+    pub async fn report(&self, report: Report) {
+        let report = Some(report);
+        self.up.send(NodeReport { report }).await.unwrap();
     }
 
     pub async fn next(&mut self) -> Result<Instruction, Status> {

@@ -89,7 +89,7 @@ pub async fn observe(request: Request, next: Next) -> Response {
     let method = if grpc {
         request.uri().path().to_owned()
     } else {
-        format!("HTTP {}", request.method())
+        http_method(request.method()).to_owned()
     };
     let span = tracing::info_span!(
         "rpc",
@@ -105,6 +105,22 @@ pub async fn observe(request: Request, next: Next) -> Response {
     let observed = Observed::new(&SERVER, method, Some(caller), span.clone());
     let response = next.run(request).instrument(span).await;
     observed.response(response, axum::body::Body::new)
+}
+
+/// Methods that nobody defined are one: a caller can make up any.
+fn http_method(method: &http::Method) -> &'static str {
+    match method.as_str() {
+        "CONNECT" => "HTTP CONNECT",
+        "DELETE" => "HTTP DELETE",
+        "GET" => "HTTP GET",
+        "HEAD" => "HTTP HEAD",
+        "OPTIONS" => "HTTP OPTIONS",
+        "PATCH" => "HTTP PATCH",
+        "POST" => "HTTP POST",
+        "PUT" => "HTTP PUT",
+        "TRACE" => "HTTP TRACE",
+        _ => "HTTP other",
+    }
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {

@@ -110,10 +110,15 @@ impl Observed {
         response: http::Response<B>,
         wrap: impl FnOnce(ObservedBody<B>) -> T,
     ) -> http::Response<T> {
-        if response.extensions().get::<UnknownMethod>().is_some() {
+        let status = grpc_status(response.headers());
+        // Anybody can make up names, so those that nobody serves are one.
+        let is_served = status != Some(Code::Unimplemented)
+            && response.status() != http::StatusCode::NOT_FOUND
+            && response.extensions().get::<UnknownMethod>().is_none();
+        if !is_served && self.method.starts_with('/') {
             "unknown".clone_into(&mut self.method);
         }
-        let expected = match grpc_status(response.headers()) {
+        let expected = match status {
             Some(code) => {
                 self.finish(code);
                 code

@@ -1,0 +1,34 @@
+//! `bench-telemetry`: what telemetry costs the control plane's processes, everything exported against nothing. The test
+//! program `control_plane`, which is every service itself, measures.
+
+use crate::paths;
+use anyhow::{Context, Result, bail};
+use std::process::Command;
+
+/// What it is built with.
+#[derive(clap::Args, Clone)]
+pub struct Options {
+    /// Cargo profile of the services
+    #[arg(long, default_value = "release")]
+    pub profile: String,
+}
+
+/// Builds and measures.
+pub fn task(options: &Options) -> Result<()> {
+    let status = Command::new("cargo")
+        .current_dir(paths::root())
+        .args(["test", "--quiet", "--profile", &options.profile])
+        .args([
+            "--package",
+            "sextant-integration",
+            "--test",
+            "control_plane",
+        ])
+        .args(["--", "bench-telemetry"])
+        .status()
+        .context("starting cargo")?;
+    if !status.success() {
+        bail!("the measuring program ended with {status}");
+    }
+    Ok(())
+}
