@@ -20,7 +20,7 @@ async fn a_session_begins_with_settings_and_trust_and_is_known_to_all() {
         match session.next().await.unwrap() {
             Instruction::Config(got) => config = Some(got),
             Instruction::Trust(got) => trust = Some(got),
-            Instruction::OpenTunnel(_) => panic!("nobody asked for a tunnel"),
+            other => panic!("nobody asked for {other:?}"),
         }
     }
     assert_eq!(
