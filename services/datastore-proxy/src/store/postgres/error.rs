@@ -14,6 +14,13 @@ pub(super) fn describe(settings: &Settings, doing: &str, error: &Error) -> Store
             found: causes(error),
             advice: "restore the database from a backup".into(),
         },
+        // "no schema has been selected to create in": it is there, and leads nowhere for this user.
+        Some(&SqlState::INVALID_SCHEMA_NAME) => failed(
+            settings,
+            doing,
+            "permission denied: the schema is another user's; name this user's own in the endpoint, or give it this one \
+             (ALTER SCHEMA … OWNER TO …)",
+        ),
         _ => failed(settings, doing, causes(error)),
     }
 }

@@ -1,5 +1,6 @@
 //! A MariaDB server.
 
+use super::User;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder};
 use sextant_testkit::{Process, eventually};
@@ -19,8 +20,7 @@ pub struct MariaDb {
 
 impl MariaDb {
     pub(super) async fn start() -> Option<Self> {
-        let everybody =
-            "CREATE USER IF NOT EXISTS sextant@'%';\nGRANT ALL ON *.* TO sextant@'%';\n";
+        let everybody = "CREATE USER IF NOT EXISTS sextant@'%';\nGRANT ALL ON *.* TO sextant@'%' WITH GRANT OPTION;\n";
         let server = Self::made(&[], &[("init.sql", everybody)]).await?;
         server.answers().await;
         Some(server)
@@ -88,12 +88,29 @@ impl MariaDb {
     }
 
     async fn connect(&self) -> Result<Conn, mysql_async::Error> {
-        let opts = OptsBuilder::default()
+        Conn::new(self.opts().user(Some("sextant"))).await
+    }
+
+    fn opts(&self) -> OptsBuilder {
+        OptsBuilder::default()
             .ip_or_hostname("127.0.0.1")
             .tcp_port(self.port)
-            .user(Some("sextant"))
-            .prefer_socket(false);
-        Conn::new(opts).await
+            .prefer_socket(false)
+    }
+
+    pub(super) async fn execute(&self, user: User<'_>, statements: &str) -> Result<(), String> {
+        let opts = self.opts().user(Some(user.name)).pass(Some(user.password));
+        let done = async {
+            let mut conn = Conn::new(opts).await?;
+            for statement in statements.split(';').map(str::trim) {
+                if !statement.is_empty() {
+                    conn.query_drop(statement).await?;
+                }
+            }
+            Ok(())
+        };
+        done.await
+            .map_err(|error: mysql_async::Error| error.to_string())
     }
 
     pub(super) async fn number(&self, query: &str) -> i64 {

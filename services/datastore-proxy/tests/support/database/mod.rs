@@ -92,6 +92,39 @@ impl Server {
     }
 }
 
+/// A user of the server, who runs statements one after the other on one connection.
+#[derive(Clone, Copy)]
+pub struct User<'a> {
+    pub name: &'a str,
+    pub password: &'a str,
+}
+
+impl Server {
+    /// The endpoint of a plane with a user of its own.
+    pub fn endpoint_of(&self, user: &str, plane: &str) -> String {
+        let shared = self.endpoint(plane);
+        shared.replacen("://sextant@", &format!("://{user}@"), 1)
+    }
+
+    /// Runs statements as whoever may do everything.
+    pub async fn administer(&self, statements: &str) {
+        let administrator = User {
+            name: "sextant",
+            password: "",
+        };
+        let done = self.execute(administrator, statements).await;
+        done.unwrap_or_else(|error| panic!("{error}: {statements}"));
+    }
+
+    /// Runs statements as a user; what the server says against it.
+    pub async fn execute(&self, user: User<'_>, statements: &str) -> Result<(), String> {
+        match self {
+            Self::MariaDb(server) => server.execute(user, statements).await,
+            Self::Postgres(server) => server.execute(user, statements).await,
+        }
+    }
+}
+
 /// Makes a test of each function, for each kind of server.
 #[allow(unused_macros, reason = "not every test has servers")]
 macro_rules! on_each_server {

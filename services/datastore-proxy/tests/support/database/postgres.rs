@@ -1,6 +1,6 @@
 //! A PostgreSQL server.
 
-use super::write;
+use super::{User, write};
 use sextant_testkit::{Process, eventually};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
@@ -111,14 +111,33 @@ impl Postgres {
     }
 
     async fn connect(&self) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
+        self.connect_as("sextant").await
+    }
+
+    /// Everybody is trusted to be who they say they are.
+    async fn connect_as(
+        &self,
+        user: &str,
+    ) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
         let settings = format!(
-            "host=127.0.0.1 port={} user=sextant dbname=postgres",
+            "host=127.0.0.1 port={} user={user} dbname=postgres",
             self.port
         );
         let (client, connection) =
             tokio_postgres::connect(&settings, tokio_postgres::NoTls).await?;
         tokio::spawn(connection);
         Ok(client)
+    }
+
+    pub(super) async fn execute(&self, user: User<'_>, statements: &str) -> Result<(), String> {
+        let done = async {
+            let client = self.connect_as(user.name).await?;
+            client.batch_execute(statements).await
+        };
+        done.await.map_err(|error: tokio_postgres::Error| {
+            let told = error.as_db_error().map(ToString::to_string);
+            told.unwrap_or_else(|| error.to_string())
+        })
     }
 
     pub(super) async fn number(&self, query: &str) -> i64 {
