@@ -41,22 +41,17 @@ impl Everywhere {
             // Before it is made: the process that makes it may be this one.
             tracing::info!(target: AUDIT, service, ?change, "an administrator changes telemetry");
         }
-        let mut replicas = Vec::new();
-        let mut is_known = service.is_empty();
-        for known in self
-            .services()
-            .filter(|known| service.is_empty() || *known == service)
-        {
-            is_known = true;
-            replicas.extend(self.change_one(known, &change).await);
-        }
-        if !is_known {
+        let meant = |known: &&str| service.is_empty() || *known == service;
+        let meant: Vec<_> = self.services().filter(meant).collect();
+        if meant.is_empty() {
             let known: Vec<_> = self.services().collect();
             return Err(Status::not_found(format!(
                 "there is no service `{service}`; there are {}",
                 known.join(", ")
             )));
         }
+        let asked = meant.iter().map(|known| self.change_one(known, &change));
+        let replicas = futures::future::join_all(asked).await.concat();
         if is_change {
             let failed = replicas.iter().filter(|one| !one.error.is_empty()).count();
             tracing::info!(target: AUDIT, service, asked = replicas.len(), failed, "telemetry was changed");

@@ -109,6 +109,10 @@ pub fn init(name: &'static str, common: &Common) -> Result<Telemetry, Error> {
         let tracer = exporters.traces.tracer("sextant");
         tracing_opentelemetry::layer()
             .with_tracer(tracer)
+            // Times and threads of each poll cost more than the rest of a span, and nobody asks for them.
+            .with_tracked_inactivity(false)
+            .with_threads(false)
+            .with_location(false)
             .with_filter(of_traces())
     });
     // Boxed, and only those that there are: an optional layer below a filter would turn the others off.
@@ -121,7 +125,10 @@ pub fn init(name: &'static str, common: &Common) -> Result<Telemetry, Error> {
     }
     let (filter, handle) = reload::Layer::new(filter);
     // One filter for all that is written, so that a line is counted once.
-    let written = outputs.with_filter(filter.and(REPEATS.clone()));
+    // JSON lines have no use for spans, which would be kept and formatted for them.
+    let wants_spans = common.log_format == LogFormat::Text;
+    let wanted = FilterFn::new(move |metadata| wants_spans || metadata.is_event());
+    let written = outputs.with_filter(filter.and(wanted).and(REPEATS.clone()));
     tracing_subscriber::registry()
         .with(traces)
         .with(written)

@@ -205,8 +205,8 @@ impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for ObservedBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = &mut *self;
-        let _entered = this.observed.span.clone().entered();
-        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        let body = Pin::new(&mut this.body);
+        let polled = this.observed.span.in_scope(|| body.poll_frame(cx));
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(trailers) = frame.trailers_ref() {
