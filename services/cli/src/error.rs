@@ -31,7 +31,7 @@ pub enum Error {
     /// What was asked for isn't among the traces that are kept.
     #[error(
         "{place} holds no trace of {what}: the collector writes what is some seconds old, and keeps \
-         the newest 250 MiB; a request that wasn't sampled leaves none"
+         the newest 500 MiB; a request that wasn't sampled leaves none"
     )]
     NoTrace {
         /// What was looked for.

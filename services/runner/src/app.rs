@@ -24,7 +24,7 @@ use crate::{
     pki,
     probe::Probe,
     relay::Relay,
-    rollout::{self, Rollout},
+    rollout::{Rollout, Tracing},
     slot::Slot,
     sockets::Sockets,
 };
@@ -112,11 +112,13 @@ pub async fn run(mut config: Config, mesh: Mesh, ctx: &Context) -> Result<(), Er
         true => Some(Sockets::serve(&config, &mesh, &metrics, &sockets_drain)?),
         false => None,
     };
-    let relay = Relay::start(&ctx.metrics, &sockets_drain);
-    let tracing = match (&relay, component.is_traced()) {
-        (Some(relay), true) => Some(rollout::Tracing::offer(relay, &config, &sockets_drain)?),
-        _ => None,
-    };
+    let relay = component
+        .is_traced()
+        .then(|| Relay::start(&ctx.metrics, &sockets_drain));
+    let tracing = relay
+        .flatten()
+        .map(|relay| Tracing::offer(&relay, &config, &sockets_drain))
+        .transpose()?;
     let folder = config.run_folder.join("pki");
     let probe = pki::provide(component, &mesh, &folder, ctx).await?;
     if let Some(sockets) = &sockets {
