@@ -120,6 +120,9 @@ pub fn a_pod_start_shows_its_steps(subject: &Subject) -> Result<()> {
         ensure!(services(&hook) == through, "{:?}", services(&hook));
         Ok(())
     })?;
+    let told = cluster.sextant(&["trace", "pod", "traced"])?.ok()?;
+    ensure!(told.contains("cni.Setup"), "{told}");
+    ensure!(told.contains("ensure_policy"), "{told}");
     cluster
         .kubectl(&["delete", "pod", "traced", "--now"])
         .map(drop)

@@ -135,6 +135,8 @@ impl Run<'_> {
         let (wanted, from) = match command {
             Trace::Join { node, from } => (Wanted::Join(node), from),
             Trace::Request { audit_id, from } => (Wanted::Request(audit_id), from),
+            Trace::Pod { pod, from } if pod.contains('/') => (Wanted::Pod(pod), from),
+            Trace::Pod { pod, from } => (Wanted::Pod(format!("default/{pod}")), from),
             Trace::Show { trace_id, from } => (Wanted::Trace(trace_id), from),
         };
         let source = match from.from {

@@ -297,6 +297,15 @@ pub enum Trace {
         #[command(flatten)]
         from: TraceFiles,
     },
+    /// A pod's start: what kubelet and containerd did, and the policy hook.
+    Pod {
+        /// NAMESPACE/NAME, or NAME in the namespace default.
+        #[arg(value_name = "NAMESPACE/NAME")]
+        pod: String,
+        /// Where the trace is.
+        #[command(flatten)]
+        from: TraceFiles,
+    },
     /// Any trace, by its id: log lines name it in trace_id.
     Show {
         /// Thirty-two hexadecimal digits.

@@ -1,4 +1,5 @@
 //! The files, read line by line: there may be hundreds of MiB, and of one trace little is in them.
+use super::span::POD_UID;
 use super::{Span, Trace, Wanted};
 use crate::{Error, docker};
 use std::collections::BTreeSet;
@@ -52,24 +53,25 @@ pub async fn find(source: &Source, wanted: &Wanted) -> Result<Trace, Error> {
 
 fn read(place: &str, path: &Path, wanted: &Wanted) -> Result<Trace, Error> {
     let files = files(path)?;
-    let mut newest: Option<(u64, String)> = None;
+    let mut newest: Option<Span> = None;
     each_span(&files, &|line| line.contains(wanted.needle()), |span| {
-        let newer = newest
-            .as_ref()
-            .is_none_or(|(start, _)| *start <= span.start);
+        let newer = newest.as_ref().is_none_or(|n| n.start <= span.start);
         if newer && wanted.is_in(&span) {
-            newest = Some((span.start, span.trace));
+            newest = Some(span);
         }
     })?;
-    let (_, id) = newest.ok_or_else(|| Error::NoTrace {
+    let newest = newest.ok_or_else(|| Error::NoTrace {
         what: wanted.to_string(),
         place: place.to_owned(),
     })?;
+    let (id, pod) = (&newest.trace, newest.attributes.get(POD_UID));
+    let pod = pod.map(String::as_str);
+    let may_hold = |line: &str| line.contains(id) || pod.is_some_and(|uid| line.contains(uid));
     let (mut spans, mut linked) = (Vec::new(), BTreeSet::new());
-    each_span(&files, &|line| line.contains(&id), |span| {
-        if span.trace == id {
+    each_span(&files, &may_hold, |span| {
+        if span.trace == *id {
             spans.push(span);
-        } else if span.links.iter().any(|link| link.trace == id) && linked.len() < MOST_LINKED {
+        } else if span.belongs_to(id, pod) && linked.len() < MOST_LINKED {
             linked.insert(span.trace);
         }
     })?;
@@ -82,7 +84,7 @@ fn read(place: &str, path: &Path, wanted: &Wanted) -> Result<Trace, Error> {
             }
         },
     )?;
-    Ok(Trace::new(&id, spans))
+    Ok(Trace::new(id, spans))
 }
 
 fn each_span(

@@ -3,6 +3,8 @@ use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
+/// Names a pod on kubelet's spans and on ours.
+pub(super) const POD_UID: &str = "k8s.pod.uid";
 /// OTLP's number for a span that failed.
 const ERROR: i64 = 2;
 
@@ -51,6 +53,13 @@ impl Span {
         self.attributes
             .get(attribute)
             .is_some_and(|found| found == value)
+    }
+
+    /// Whether it belongs to trace `id` although it is in another: it is linked to it, or waits for the policy of the same
+    /// pod, and got no context from whoever started it.
+    pub fn belongs_to(&self, id: &str, pod: Option<&str>) -> bool {
+        self.links.iter().any(|link| link.trace == id)
+            || (self.name == "ensure_policy" && pod.is_some_and(|uid| self.is(POD_UID, uid)))
     }
 
     /// The spans of one line. A line that is none, such as a half-written last one, holds none.

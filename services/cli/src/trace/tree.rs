@@ -1,5 +1,5 @@
 //! A trace's spans as a tree.
-use super::span::Span;
+use super::span::{POD_UID, Span};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A trace, and those that are linked to it.
@@ -29,6 +29,8 @@ impl Trace {
     /// Puts together the spans of trace `id`; of the others, those that are linked to it.
     pub fn new(id: &str, spans: Vec<Span>) -> Self {
         let (own, others): (Vec<_>, Vec<_>) = spans.into_iter().partition(|s| s.trace == id);
+        let pod = own.iter().find_map(|span| span.attributes.get(POD_UID));
+        let pod = pod.cloned();
         let linked =
             others
                 .into_iter()
@@ -39,7 +41,7 @@ impl Trace {
         let mut linked: Vec<Branch> = linked
             .into_values()
             .flat_map(branches)
-            .filter(|branch| branch.span.links.iter().any(|link| link.trace == id))
+            .filter(|branch| branch.span.belongs_to(id, pod.as_deref()))
             .collect();
         linked.sort_by_key(|branch| branch.span.start);
         Self {
@@ -186,6 +188,22 @@ mod tests {
         ];
         let trace = Trace::new("t", spans);
         assert_eq!(trace.spans().count(), 3, "{}", shape(&trace.roots));
+    }
+
+    #[test]
+    fn the_policy_of_a_pod_belongs_to_its_start() {
+        let of_pod = |mut span: Span, name: &str, uid: &str| {
+            span.name = name.into();
+            span.attributes.insert(POD_UID.into(), uid.into());
+            span
+        };
+        let spans = vec![
+            of_pod(span("t", "root", "", 1), "syncPod", "u"),
+            of_pod(span("hook", "mine", "", 2), "ensure_policy", "u"),
+            of_pod(span("other", "others", "", 2), "ensure_policy", "v"),
+            of_pod(span("later", "again", "", 3), "syncPod", "u"),
+        ];
+        assert_eq!(shape(&Trace::new("t", spans).linked), "mine");
     }
 
     #[test]
