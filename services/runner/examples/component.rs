@@ -1,7 +1,7 @@
 //! Stands for an upstream component in the runner's tests: serves /readyz, /livez and /healthz over TLS with the files
 //! that its flags name, asks for a client certificate, and ends on SIGTERM.
 //!
-//! `--ready-file=<path>` makes it ready only while that file is there. `--fail` makes it end at once.
+//! `--version` makes it tell one and end. `--ready-file=<path>` makes it ready only while that file is there. `--fail` makes it end at once.
 
 use std::{collections::HashMap, convert::Infallible, path::Path, sync::Arc};
 
@@ -30,6 +30,10 @@ async fn main() -> anyhow::Result<()> {
             Some((name.strip_prefix("--")?.to_owned(), value.to_owned()))
         })
         .collect();
+    if flags.contains_key("version") {
+        println!("Kubernetes v1.38.0");
+        return Ok(());
+    }
     anyhow::ensure!(!flags.contains_key("fail"), "told to fail");
     let flag = |name: &str| {
         flags

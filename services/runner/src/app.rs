@@ -27,6 +27,7 @@ use crate::{
     rollout::{Rollout, Tracing},
     slot::Slot,
     sockets::Sockets,
+    version,
 };
 
 /// `runner`.
@@ -93,6 +94,7 @@ pub async fn run(mut config: Config, mesh: Mesh, ctx: &Context) -> Result<(), Er
             tracing::warn!(%error, "telemetry can't be changed any more");
         }
     });
+    let version = tokio::spawn(version::of(config.program(), ctx.metrics.clone()));
     let patience = Duration::from_secs(config.patience_seconds);
     let metrics = RunnerMetrics::register(&ctx.metrics);
     let health_task = ctx.readiness.task(component.name());
@@ -104,7 +106,8 @@ pub async fn run(mut config: Config, mesh: Mesh, ctx: &Context) -> Result<(), Er
 
     let supervisor = mesh.channel(&config.supervisor, Peer::Service(ServiceName::Supervisor));
     let kept = Kept::new(&config.state_folder, "configuration.pb");
-    let desired = desired::follow(component, supervisor.clone(), kept, patience, ctx);
+    let asking = (component, version);
+    let desired = desired::follow(asking, supervisor.clone(), kept, patience, ctx);
 
     // The component needs its sockets until it has ended, so they have a drain of their own.
     let (sockets_drain, end_sockets) = Drain::new();

@@ -181,6 +181,20 @@ pub struct Child {
     status: watch::Receiver<Status>,
 }
 
+/// What a program that ends by itself writes to its standard output; an error when it fails.
+pub(crate) async fn output(command: &mut tokio::process::Command) -> std::io::Result<String> {
+    command.stdout(std::process::Stdio::piped());
+    let child = reaper::spawn(command)?;
+    let pid = child.id();
+    let ended = child.wait_with_output().await;
+    pid.into_iter().for_each(reaper::forget);
+    let ended = ended?;
+    if !ended.status.success() {
+        return Err(std::io::Error::other(ended.status.to_string()));
+    }
+    Ok(String::from_utf8_lossy(&ended.stdout).into_owned())
+}
+
 impl Child {
     /// Adopts or starts the process and supervises it in a task of its own until [`Child::stop`],
     /// [`Child::detach`] or drop. Must be called inside a tokio runtime.

@@ -9,9 +9,10 @@ use sextant_proto::supervisor::{
 };
 use tokio::{
     sync::watch,
+    task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::{domain::component::Component, kept::Kept};
 
@@ -22,9 +23,9 @@ const LASTING: Duration = Duration::from_secs(10);
 pub(crate) type Desired = watch::Receiver<Option<Arc<ComponentConfig>>>;
 
 /// Follows `Components.Watch` and keeps what it says. When the supervisor says nothing within `patience`, the
-/// configuration kept last is taken, until the supervisor is back.
+/// configuration kept last for this version of the component is taken, until the supervisor is back.
 pub(crate) fn follow(
-    component: Component,
+    (component, version): (Component, JoinHandle<String>),
     channel: Channel,
     kept: Kept<ComponentConfig>,
     patience: Duration,
@@ -34,17 +35,25 @@ pub(crate) fn follow(
     let task = ctx.readiness.task("configuration");
     let follower = Follower {
         component,
+        version: String::new(),
+        is_withheld: false,
+        without: String::new(),
         client: ComponentsClient::new(channel),
         kept,
         publish,
         task,
     };
-    ctx.drain.spawn(follower.run(patience));
+    ctx.drain.spawn(follower.run(version, patience));
     desired
 }
 
 struct Follower {
     component: Component,
+    version: String,
+    /// The supervisor said that the component mustn't start yet. Then its going away changes nothing.
+    is_withheld: bool,
+    /// What it can't do without the supervisor, for people; empty until it was tried.
+    without: String,
     client: ComponentsClient<Channel>,
     kept: Kept<ComponentConfig>,
     publish: watch::Sender<Option<Arc<ComponentConfig>>>,
@@ -52,13 +61,13 @@ struct Follower {
 }
 
 impl Follower {
-    async fn run(mut self, patience: Duration) {
+    async fn run(mut self, version: JoinHandle<String>, patience: Duration) {
+        // It only fails when the runtime ends.
+        self.version = version.await.unwrap_or_default();
         let mut backoff = Backoff::default();
         // Falling back ends the attempt under way; the next one follows at once.
-        if timeout(patience, self.follow_until(&mut backoff, Self::has_one))
-            .await
-            .is_err()
-        {
+        let waited = timeout(patience, self.follow_until(&mut backoff, Self::has_one)).await;
+        if waited.is_err() && !self.is_withheld {
             self.fall_back();
         }
         self.follow_until(&mut backoff, |_| false).await;
@@ -68,11 +77,11 @@ impl Follower {
         self.publish.borrow().is_some()
     }
 
-    fn fall_back(&self) {
+    fn fall_back(&mut self) {
         match self
             .kept
             .load()
-            .filter(|kept| kept.component == self.component.name())
+            .filter(|kept| kept.component == self.component.name() && kept.version == self.version)
         {
             Some(kept) => {
                 let digest = &kept.digest;
@@ -82,7 +91,10 @@ impl Follower {
                 );
                 self.take(kept, false);
             }
-            None => tracing::warn!("the supervisor is away, and no configuration was kept"),
+            None => {
+                self.without = format!("; nothing was kept for {:?}", self.version);
+                tracing::warn!(reason = self.without, "the supervisor is away");
+            }
         }
     }
 
@@ -97,7 +109,13 @@ impl Follower {
             if began.elapsed() >= LASTING {
                 backoff.reset();
             }
-            let reason = format!("Components.Watch at the supervisor: {}", error.message());
+            if error.code() == Code::FailedPrecondition {
+                self.is_withheld = true;
+                // It is well and soon has another answer.
+                *backoff = withheld();
+            }
+            let (message, without) = (error.message(), &self.without);
+            let reason = format!("Components.Watch at the supervisor: {message}{without}");
             if self.has_one() {
                 tracing::info!(reason, "staying with the present configuration");
             } else {
@@ -108,7 +126,10 @@ impl Follower {
     }
 
     async fn follow(&mut self, enough: fn(&Self) -> bool) -> Result<(), Status> {
-        let request = WatchComponentRequest { replica: replica() };
+        let request = WatchComponentRequest {
+            replica: replica(),
+            version: self.version.clone(),
+        };
         let mut stream = self.client.watch(request).await?.into_inner();
         while let Some(config) = stream.message().await? {
             if config.component == self.component.name() {
@@ -138,6 +159,11 @@ impl Follower {
             self.kept.save(&config);
         }
     }
+}
+
+/// Between questions while the component mustn't start yet.
+fn withheld() -> Backoff {
+    Backoff::new(Duration::from_secs(1), Duration::from_secs(1))
 }
 
 /// Tells replicas of one component apart: the container's host name.

@@ -25,3 +25,4 @@ pub mod relay;
 mod rollout;
 mod slot;
 mod sockets;
+mod version;

@@ -54,6 +54,7 @@ mod tests {
             digest: String::new(),
             arguments: arguments.iter().map(|one| (*one).to_owned()).collect(),
             files: files.iter().map(file).collect(),
+            version: String::new(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Starting: with everybody there, without them, and beside another replica.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, sync::atomic::Ordering};
 
 use sextant_proto::externaljwt as jwt;
 use sextant_testkit::eventually;
@@ -91,6 +91,70 @@ async fn starts_again_without_supervisor_and_token_service() {
         .sign(jwt::SignJwtRequest::default())
         .await
         .unwrap_err();
+    runner.stop().await;
+}
+
+/// Kubernetes' rule of version skew: what is withheld isn't started, even where an earlier configuration was kept.
+#[tokio::test]
+async fn a_component_that_is_newer_than_an_api_server_waits() {
+    let Some(program) = component() else { return };
+    let around = surroundings(&[], &[]).await;
+    let runner = around.run(&program);
+    runner.ready().await;
+    runner.stop().await;
+
+    let reason = "waiting until every kube-apiserver has v1.38.0";
+    around.withheld.send_replace(Some(reason));
+    let runner = around.run(&program);
+    // Questions are half a second apart at least, and the patience of a runner here is a second.
+    let before = around.watched.load(Ordering::SeqCst);
+    eventually(
+        DEADLINE,
+        "more questions than it has patience for",
+        || async {
+            let more = around.watched.load(Ordering::SeqCst) - before;
+            if more > 4 { Ok(()) } else { Err(more) }
+        },
+    )
+    .await;
+    let waiting = runner.ctx.readiness.waiting();
+    let told = waiting.iter().any(|one| one.reason.contains(reason));
+    assert!(told, "{waiting:?}");
+    assert_eq!(processes(&around), []);
+    around.withheld.send_replace(None);
+    runner.ready().await;
+    assert_eq!(processes(&around).len(), 1);
+    runner.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_kept_is_for_the_version_that_had_it() {
+    let Some(program) = component() else { return };
+    let around = surroundings(&[], &[]).await;
+    let runner = around.run(&program);
+    runner.ready().await;
+    runner.stop().await;
+    around.stop_others();
+
+    let newer = around.folder.path().join("newer");
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" = --version ] && echo v1.39.0 && exit\nexec {} \"$@\"\n",
+        program.display()
+    );
+    fs::write(&newer, script).unwrap();
+    fs::set_permissions(&newer, fs::Permissions::from_mode(0o700)).unwrap();
+    let runner = around.run(&newer);
+    eventually(DEADLINE, "what it lacks", || async {
+        let waiting = runner.ctx.readiness.waiting();
+        let lacks = "nothing was kept for \"v1.39.0\"";
+        let found = waiting.iter().any(|one| one.reason.contains(lacks));
+        if found { Ok(()) } else { Err(waiting) }
+    })
+    .await;
+    assert_eq!(processes(&around), []);
+    runner.stop().await;
+    let runner = around.run(&program);
+    runner.ready().await;
     runner.stop().await;
 }
 

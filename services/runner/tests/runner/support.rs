@@ -45,6 +45,10 @@ pub struct Surroundings {
     pub token_service: SocketAddr,
     /// What `Components.Watch` says.
     pub wanted: watch::Sender<ComponentConfig>,
+    /// Why it says nothing yet.
+    pub withheld: watch::Sender<Option<&'static str>>,
+    /// How often its configuration was asked for.
+    pub watched: Arc<AtomicUsize>,
     /// Turns to restart that the supervisor has left to give.
     pub turns: Arc<Semaphore>,
     /// How often a turn was asked for.
@@ -66,9 +70,12 @@ impl Surroundings {
     pub async fn new(first: ComponentConfig) -> Self {
         let root = Root::new();
         let wanted = watch::Sender::new(first);
+        let (withheld, watched) = (watch::Sender::new(None), Arc::default());
         let (turns, asked) = (Arc::new(Semaphore::new(0)), Arc::default());
         let supervisor = Supervisor {
             wanted: wanted.subscribe(),
+            withheld: withheld.subscribe(),
+            watched: Arc::clone(&watched),
             turns: Arc::clone(&turns),
             asked: Arc::clone(&asked),
         };
@@ -90,6 +97,8 @@ impl Surroundings {
             supervisor,
             token_service,
             wanted,
+            withheld,
+            watched,
             turns,
             asked,
             stop_supervisor,
@@ -205,5 +214,6 @@ pub fn config(arguments: Vec<String>, files: &[(&str, &str, bool)]) -> Component
         digest,
         arguments,
         files,
+        version: String::new(),
     }
 }

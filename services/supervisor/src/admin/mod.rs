@@ -8,3 +8,4 @@ mod status;
 
 pub use overview::Overviews;
 pub use service::AdminService;
+pub(crate) use status::replicas;

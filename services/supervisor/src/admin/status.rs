@@ -29,7 +29,7 @@ struct Waiting {
 }
 
 /// A replica to ask, or a part that has none.
-pub(super) struct Replica {
+pub(crate) struct Replica {
     part: String,
     admin: String,
     /// Where it answers, or why there is nobody.
@@ -45,7 +45,7 @@ pub(super) async fn ask_all(parts: &[Part]) -> Vec<PartStatus> {
 }
 
 /// The replicas that the names of the parts stand for now.
-pub(super) async fn replicas(parts: &[Part]) -> Vec<Replica> {
+pub(crate) async fn replicas(parts: &[Part]) -> Vec<Replica> {
     let found = stream::iter(parts.to_vec()).map(|part| async move {
         let replica = |found| Replica {
             part: part.name.clone(),

@@ -3,6 +3,8 @@
 use super::Parts;
 use super::shared::Shared;
 use crate::admin::{AdminService, Overviews};
+use crate::config::Part;
+use crate::domain::components::Component;
 use crate::grpc::ComponentsService;
 use crate::join::{Attempts, JoinApi, Nonces, router};
 use crate::metrics::{JoinMetrics, TunnelMetrics};
@@ -76,8 +78,10 @@ pub(super) fn internal(parts: &Parts, shared: &Shared, pending: &Pending) -> Rou
     let drain = parts.ctx.drain.clone();
     // The configuration is read at start, so this value doesn't change while the process runs.
     let (_, cluster) = watch::channel(shared.cluster.clone());
+    let api_server = |part: &&Part| part.name == Component::ApiServer.name();
     let components = ComponentsService::new(
         cluster,
+        parts.config.parts.iter().find(api_server).cloned(),
         shared.queues.clone(),
         shared.lease.clone(),
         drain.clone(),

@@ -9,4 +9,5 @@ pub mod membership;
 pub mod queue;
 pub mod routing;
 pub mod settings;
+pub mod skew;
 pub mod token_file;

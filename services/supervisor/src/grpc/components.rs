@@ -1,8 +1,11 @@
 //! `Components`: what each runner's component is told, and whose turn it is to restart.
 
+use super::versions;
+use crate::config::Part;
 use crate::domain::cluster::ClusterConfig;
 use crate::domain::components::{Component, component_config};
 use crate::domain::queue::Place;
+use crate::domain::skew::waits_for;
 use crate::store::tickets::{Queues, Standing};
 use sextant_identity::{Identity, peer};
 use sextant_kit::Drain;
@@ -19,26 +22,48 @@ use tonic::{Request, Response, Status};
 #[derive(Clone, Debug)]
 pub struct ComponentsService {
     cluster: watch::Receiver<Arc<ClusterConfig>>,
+    api_server: Option<Part>,
     queues: Queues,
     lease: watch::Receiver<Option<i64>>,
     drain: Drain,
 }
 
+const LONGEST_VERSION: usize = 64;
+
 type Answers<T> = ReceiverStream<Result<T, Status>>;
 
 impl ComponentsService {
-    /// Over the wanted cluster and the queues of the datastore.
+    /// Over the wanted cluster and the queues of the datastore. The versions of `api_server` are asked for.
     pub fn new(
         cluster: watch::Receiver<Arc<ClusterConfig>>,
+        api_server: Option<Part>,
         queues: Queues,
         lease: watch::Receiver<Option<i64>>,
         drain: Drain,
     ) -> Self {
         Self {
             cluster,
+            api_server,
             queues,
             lease,
             drain,
+        }
+    }
+
+    /// Whether a component of this version may run beside the API servers that there are.
+    async fn allow(&self, component: Component, version: &str) -> Result<(), Status> {
+        let Some(api_server) = &self.api_server else {
+            return Ok(());
+        };
+        if component == Component::ApiServer || version.is_empty() {
+            return Ok(());
+        }
+        match waits_for(version, &versions::of(api_server).await) {
+            None => Ok(()),
+            Some(reason) => {
+                tracing::info!(component = component.name(), reason, "not started yet");
+                Err(Status::failed_precondition(reason))
+            }
         }
     }
 }
@@ -53,9 +78,15 @@ impl Components for ComponentsService {
         request: Request<WatchComponentRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let component = caller(&request)?;
+        let version = request.into_inner().version;
+        if version.len() > LONGEST_VERSION {
+            return Err(Status::invalid_argument("`version` is too long"));
+        }
+        self.allow(component, &version).await?;
         let (answers, stream) = mpsc::channel(1);
         let cluster = self.cluster.clone();
-        self.drain.spawn(follow(component, cluster, answers));
+        let following = follow(component, version, cluster, answers);
+        self.drain.spawn(following);
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
@@ -111,12 +142,16 @@ fn printable(replica: &str) -> Result<&str, Status> {
 /// Sends the configuration now and whenever it is another.
 async fn follow(
     component: Component,
+    version: String,
     mut cluster: watch::Receiver<Arc<ClusterConfig>>,
     answers: mpsc::Sender<Result<ComponentConfig, Status>>,
 ) {
     let mut digest = String::new();
     loop {
-        let config = component_config(&cluster.borrow_and_update(), component);
+        let config = ComponentConfig {
+            version: version.clone(),
+            ..component_config(&cluster.borrow_and_update(), component)
+        };
         if config.digest != digest {
             digest.clone_from(&config.digest);
             if answers.send(Ok(config)).await.is_err() {

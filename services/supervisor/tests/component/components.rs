@@ -1,11 +1,15 @@
 //! Runners: configurations, and whose turn it is to restart.
 
 use crate::rig::{DEADLINE, Replica, Rig};
+use prometheus_client::metrics::info::Info;
 use sextant_identity::ServiceName;
+use sextant_kit::{Context, DrainTrigger};
 use sextant_proto::supervisor::components_client::ComponentsClient;
 use sextant_proto::supervisor::{RestartPermit, RestartPermitRequest, WatchComponentRequest};
 use sextant_testkit::eventually;
+use std::net::SocketAddr;
 use std::time::Duration;
+use supervisor::config::Part;
 use tonic::{Code, Streaming};
 
 async fn permit(rig: &Rig, at: &Replica, replica: &str) -> Streaming<RestartPermit> {
@@ -32,6 +36,7 @@ async fn each_component_gets_its_own_configuration() {
         let mut client = ComponentsClient::new(rig.internal(&replica, service));
         let request = WatchComponentRequest {
             replica: "r".into(),
+            version: String::new(),
         };
         let mut stream = client.watch(request).await.unwrap().into_inner();
         let config = stream.message().await.unwrap().unwrap();
@@ -47,6 +52,74 @@ async fn each_component_gets_its_own_configuration() {
         .await
         .unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied);
+}
+
+/// The admin port of a runner whose kube-apiserver has that version.
+async fn api_server(version: &'static str, port: u16) -> DrainTrigger {
+    let (context, trigger) = Context::new();
+    context.metrics.register(|registry| {
+        let info = Info::new(vec![("version", version)]);
+        registry.register("component", "The component of this image", info);
+    });
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let listener = sextant_kit::net::bind(address).await.unwrap();
+    let drain = context.drain.clone();
+    tokio::spawn(async move {
+        let serving = sextant_kit::admin::serve(listener, &context);
+        drain.run(serving).await
+    });
+    trigger
+}
+
+/// Kubernetes' rule of version skew.
+#[tokio::test]
+async fn no_component_is_newer_than_a_kube_apiserver() {
+    let rig = Rig::new().await;
+    let port = sextant_testkit::free_port();
+    let part = Part {
+        name: "kube-apiserver".into(),
+        admin: format!("127.0.0.1:{port}"),
+    };
+    let replica = rig.supervisor_of(vec![part]).await;
+    let ask = |service: ServiceName, version: &'static str| {
+        let mut client = ComponentsClient::new(rig.internal(&replica, service));
+        async move {
+            let request = WatchComponentRequest {
+                replica: "r".into(),
+                version: version.into(),
+            };
+            let mut stream = client.watch(request).await?.into_inner();
+            stream.message().await.map(Option::unwrap)
+        }
+    };
+    let scheduler = ServiceName::KubeScheduler;
+    let refused = ask(scheduler, "v1.38.0").await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("none answers"), "{refused}");
+
+    let old = api_server("v1.37.2", port).await;
+    for service in [scheduler, ServiceName::KubeControllerManager] {
+        let refused = ask(service, "v1.38.0").await.unwrap_err();
+        assert_eq!(refused.code(), Code::FailedPrecondition);
+        assert!(
+            refused.message().contains("127.0.0.1 has v1.37.2"),
+            "{refused}"
+        );
+        assert_eq!(ask(service, "v1.37.2").await.unwrap().version, "v1.37.2");
+    }
+    // kube-apiserver itself goes first, and who doesn't know its version isn't held up.
+    ask(ServiceName::KubeApiserver, "v1.38.0").await.unwrap();
+    ask(scheduler, "").await.unwrap();
+    old.start();
+    eventually(DEADLINE, "the port is free again", || async {
+        match tokio::net::TcpStream::connect(("127.0.0.1", port)).await {
+            Ok(_) => Err("taken"),
+            Err(_) => Ok(()),
+        }
+    })
+    .await;
+    let _new = api_server("v1.38.0", port).await;
+    ask(scheduler, "v1.38.0").await.unwrap();
 }
 
 #[tokio::test]

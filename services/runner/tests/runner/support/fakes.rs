@@ -204,6 +204,9 @@ impl jwt::external_jwt_signer_server::ExternalJwtSigner for TokenService {
 #[derive(Clone)]
 pub struct Supervisor {
     pub wanted: watch::Receiver<sv::ComponentConfig>,
+    /// Why nothing is told yet.
+    pub withheld: watch::Receiver<Option<&'static str>>,
+    pub watched: Arc<AtomicUsize>,
     pub turns: Arc<Semaphore>,
     pub asked: Arc<AtomicUsize>,
 }
@@ -215,10 +218,19 @@ impl sv::components_server::Components for Supervisor {
 
     async fn watch(
         &self,
-        _: Request<sv::WatchComponentRequest>,
+        request: Request<sv::WatchComponentRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
+        self.watched.fetch_add(1, Ordering::SeqCst);
+        if let Some(reason) = *self.withheld.borrow() {
+            return Err(Status::failed_precondition(reason));
+        }
+        let version = request.into_inner().version;
+        let answer = move |mut config: sv::ComponentConfig| {
+            config.version.clone_from(&version);
+            Ok(config)
+        };
         Ok(Response::new(Box::pin(
-            WatchStream::new(self.wanted.clone()).map(Ok),
+            WatchStream::new(self.wanted.clone()).map(answer),
         )))
     }
 

@@ -94,6 +94,7 @@ pub fn component_config(cluster: &ClusterConfig, component: Component) -> Compon
         digest: digest(&arguments, &files),
         arguments,
         files,
+        version: String::new(),
     }
 }
 

@@ -17,6 +17,12 @@ pub(super) fn samples(text: &str) -> impl Iterator<Item = Sample<'_>> {
         .filter_map(sample)
 }
 
+/// A label of the first sample of that name in a text.
+pub fn label(text: &str, name: &str, label: &str) -> Option<String> {
+    let sample = samples(text).find(|sample| sample.name == name)?;
+    sample.label(label).map(Cow::into_owned)
+}
+
 fn sample(line: &str) -> Option<Sample<'_>> {
     let (name, labels, rest) = match line.find('{') {
         Some(start) => {

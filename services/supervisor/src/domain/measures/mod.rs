@@ -6,6 +6,7 @@ mod history;
 mod rates;
 mod streams;
 
+pub use exposition::label;
 pub use history::{History, Look};
 pub use rates::{call_rates, datastore};
 
