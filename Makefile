@@ -1,5 +1,5 @@
 # Every target is one line of xtask; `cargo xtask help` tells more.
-.PHONY: up down clean-cluster hosted images test bench-up bench-datastore bench-fleet bench-telemetry docs help
+.PHONY: up down clean-cluster hosted images test bench-up bench-datastore bench-fleet bench-telemetry bench-scale docs help
 
 up: ## Build what is missing and start the dev cluster; OBSERVABILITY=1 adds what observes it
 	@cargo xtask up $(if $(OBSERVABILITY),--observability)
@@ -24,6 +24,9 @@ bench-up: ## Time a warm start beside bare upstream; prints a table, writes JSON
 
 bench-datastore: ## Measure datastore-proxy beside etcd and kine; ARGS="-- --only list --rounds 1"
 	@cargo xtask bench-datastore $(ARGS)
+
+bench-scale: ## Measure what more replicas of each part buy; ARGS="-- --only supervisor --seconds 5"
+	@cargo xtask bench-scale $(ARGS)
 
 bench-fleet: ## Measure hosted control planes side by side; N=5, ARGS="--set kubeScheduler.replicas=2"
 	@cargo xtask bench-fleet --planes $(or $(N),3) $(ARGS)

@@ -6,6 +6,7 @@ mod cases;
 mod cluster;
 mod command;
 pub mod load;
+mod scaled;
 mod tenant;
 mod wait;
 
@@ -13,6 +14,7 @@ pub use api::Api;
 pub use cases::{Case, Fixture, run_cases};
 pub use cluster::{Cluster, docker, docker_bytes};
 pub use command::{Outcome, run, run_with_input};
+pub use scaled::{PARTS, POD, Scaled};
 pub use sextant_project::{Observed, root};
 pub use tenant::Tenant;
 pub use wait::eventually;

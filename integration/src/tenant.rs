@@ -74,6 +74,21 @@ impl Tenant {
         })
     }
 
+    /// A kubeconfig that holds a certificate, for two hours.
+    ///
+    /// # Errors
+    /// The CLI fails.
+    pub fn static_kubeconfig(&self) -> Result<PathBuf> {
+        let mut path = self.plane.kubeconfig().into_os_string();
+        path.push("-static");
+        let mut command = self.plane.sextant();
+        command
+            .args(["kubeconfig", "--static", "--ttl", "2h", "--output-file"])
+            .arg(&path);
+        run(&mut command, QUICK)?.ok()?;
+        Ok(path.into())
+    }
+
     /// Starts a node container by the command that `sextant token create` prints.
     ///
     /// # Errors
@@ -158,7 +173,13 @@ impl Tenant {
     pub fn remove(&self) -> Result<()> {
         self.plane.remove_nodes(true)?;
         let _ = std::fs::remove_dir_all(self.plane.state());
-        for file in [self.plane.kubeconfig(), self.plane.values_file()] {
+        let mut fixed = self.plane.kubeconfig().into_os_string();
+        fixed.push("-static");
+        for file in [
+            self.plane.kubeconfig(),
+            fixed.into(),
+            self.plane.values_file(),
+        ] {
             let _ = std::fs::remove_file(file);
         }
         Ok(())

@@ -3,6 +3,7 @@
 
 pub mod datastore;
 pub mod fleet;
+pub mod scale;
 pub mod telemetry;
 
 use crate::cluster::{self, Cluster};

@@ -57,6 +57,8 @@ enum Task {
     BenchFleet(bench::fleet::Options),
     /// Measures what telemetry costs: everything exported against nothing
     BenchTelemetry(bench::telemetry::Options),
+    /// Measures what more replicas of each part buy
+    BenchScale(bench::scale::Options),
     /// Times a warm start beside bare upstream
     BenchUp(bench::Options),
     /// Counts instructions of datastore-proxy's engine and compares with bench/instructions.json
@@ -87,6 +89,7 @@ fn main() -> ExitCode {
         Task::BenchDatastore(options) => bench::datastore::task(&options),
         Task::BenchFleet(options) => bench::fleet::task(&options),
         Task::BenchTelemetry(options) => bench::telemetry::task(&options),
+        Task::BenchScale(options) => bench::scale::task(&options),
         Task::BenchUp(options) => bench::up(&options),
         Task::Instructions(options) => instructions::task(&options),
         Task::Docs(options) => docs::task(&options),

@@ -31,6 +31,11 @@ pub fn build_bench(profile: &str) -> Result<PathBuf> {
     build_packages(profile, &["datastore-proxy", "sextant-bench"])
 }
 
+/// Builds what measures a cluster whose parts are scaled.
+pub fn build_bench_scale(profile: &str) -> Result<PathBuf> {
+    build_packages(profile, &["sextant-integration"])
+}
+
 fn build_packages(profile: &str, packages: &[&str]) -> Result<PathBuf> {
     let mut cargo = Command::new("cargo");
     cargo

@@ -20,7 +20,7 @@ pub struct Options {
 
 /// Runs the suite; the runners' own closing lines say what passed.
 pub fn task(options: &Options) -> Result<()> {
-    let mut stages = Stages::new(if options.quick { 12 } else { 19 });
+    let mut stages = Stages::new(if options.quick { 12 } else { 20 });
     let engine = stages.run("check prerequisites", prerequisites::ensure_for_tests)?;
     let outcome = suite(&mut stages, options);
     eprintln!("\n{}", stages.summary());
@@ -111,6 +111,12 @@ fn suite(stages: &mut Stages, options: &Options) -> Result<()> {
         run_tests(
             &["--package", "sextant-integration", "--test", "cluster"],
             &[],
+        )
+    })?;
+    stages.run("scaling tests", || {
+        run_tests(
+            &["--package", "sextant-integration", "--test", "scaled"],
+            &programs,
         )
     })?;
     stages.run("hosted control plane tests", || {

@@ -14,6 +14,7 @@
 //! Everything else fails: a connection that isn't accepted, one that breaks under a request, any other status, an answer
 //! that is older than an acknowledged write.
 
+mod asker;
 mod history;
 mod server;
 mod streams;
@@ -22,6 +23,7 @@ mod transport;
 mod watcher;
 mod writer;
 
+pub use asker::Question;
 pub use streams::{Streams, StreamsReport};
 pub use tally::Report;
 
@@ -86,12 +88,7 @@ impl Load {
     /// # Errors
     /// The kubeconfig can't be read, or the server can't be watched.
     pub fn start(kubeconfig: &Path, shape: &Shape) -> Result<Self> {
-        let server = Arc::new(Server::read(kubeconfig)?);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .context("starting a runtime")?;
+        let (server, runtime) = beginning(kubeconfig)?;
         let (stop, stopped) = watch::channel(false);
         let (history, tally) = (Arc::new(History::default()), Arc::new(Tally::default()));
         let entered = runtime.enter();
@@ -115,6 +112,29 @@ impl Load {
             tally,
             writers,
             watchers,
+            started: Instant::now(),
+        })
+    }
+
+    /// So many clients ask the same, one request at a time each, as quickly as they are answered.
+    ///
+    /// # Errors
+    /// The kubeconfig can't be read.
+    pub fn asking(kubeconfig: &Path, clients: u32, question: &Question) -> Result<Self> {
+        let (server, runtime) = beginning(kubeconfig)?;
+        let (stop, stopped) = watch::channel(false);
+        let tally = Arc::new(Tally::default());
+        let clients = (0..clients).map(|_| {
+            let asker = asker::Asker::new(question, &server, &tally);
+            runtime.spawn(asker.run(stopped.clone()))
+        });
+        Ok(Self {
+            writers: clients.collect(),
+            runtime,
+            stop,
+            history: Arc::default(),
+            tally,
+            watchers: Vec::new(),
             started: Instant::now(),
         })
     }
@@ -154,4 +174,13 @@ impl Load {
         }
         Ok(self.tally.report(took))
     }
+}
+
+fn beginning(kubeconfig: &Path) -> Result<(Arc<Server>, Runtime)> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("starting a runtime")?;
+    Ok((Arc::new(Server::read(kubeconfig)?), runtime))
 }

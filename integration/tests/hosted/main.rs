@@ -47,6 +47,10 @@ const CASES: &[Case<World>] = &[
         upgrade::rolled,
     ),
     ("upgrade::scaled_down", upgrade::scale_down),
+    (
+        "upgrade::each_part_scaled_up_and_down_under_load",
+        upgrade::up_and_down,
+    ),
     ("removal::leaves_nothing_but_data", removal::keeps_data),
     ("removal::comes_back_from_its_data", removal::comes_back),
     ("removal::leaves_nothing", removal::nothing),

@@ -3,9 +3,8 @@
 use crate::tenants::fetch;
 use crate::world::{PARTS, SOON, World, text};
 use anyhow::{Result, ensure};
-use sextant_integration::{Api, Tenant, eventually, run};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use sextant_integration::load::{Load, Shape};
+use sextant_integration::{Api, Tenant, eventually};
 
 const SCALED: [&str; 5] = [
     "kubeApiserver.replicas=2",
@@ -88,29 +87,55 @@ pub fn rolled(world: &World) -> Result<()> {
     ];
     for (name, step) in steps {
         let before = uids(world, a)?;
-        let (asked, failed) = under_load(a, || {
+        under_load(a, name, || {
             step()?;
             for part in ["kube-apiserver", "supervisor"] {
-                let deployment = format!("deployment/{}-{part}", a.name());
-                world.host.kubectl(&[
-                    "rollout",
-                    "status",
-                    &deployment,
-                    "-n",
-                    a.name(),
-                    "--timeout=170s",
-                ])?;
+                rolled_out(world, part)?;
             }
             Ok(())
         })?;
         ensure!(uids(world, a)? != before, "{name}: no pod was replaced");
-        ensure!(
-            failed.is_empty() && asked > 10,
-            "{name}: {} of {asked} requests failed: {failed:?}",
-            failed.len()
-        );
     }
     Ok(())
+}
+
+/// Each part that has replicas with SQLite: two more, and none of them, under load.
+pub fn up_and_down(world: &World) -> Result<()> {
+    for (part, value) in [
+        ("token-service", "tokenService"),
+        ("cert-authority", "certAuthority"),
+        ("kube-scheduler", "kubeScheduler"),
+        ("kube-controller-manager", "kubeControllerManager"),
+        ("supervisor", "supervisor"),
+        ("kube-apiserver", "kubeApiserver"),
+    ] {
+        under_load(&world.a, part, || {
+            for replicas in [3, 1] {
+                let set = format!("{value}.replicas={replicas}");
+                world.a.install(&[&set])?.ok()?;
+                rolled_out(world, part)?;
+                eventually(&format!("{replicas} of {part}"), SOON, || {
+                    let pods = world.pods(&world.a, part)?.len();
+                    ensure!(pods == replicas, "{pods}");
+                    Ok(())
+                })?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+fn rolled_out(world: &World, part: &str) -> Result<()> {
+    let name = world.a.name();
+    let kind = if part == "cert-authority" {
+        "statefulset"
+    } else {
+        "deployment"
+    };
+    let workload = format!("{kind}/{name}-{part}");
+    let arguments = ["rollout", "status", &workload, "-n", name, "--timeout=170s"];
+    world.host.kubectl(&arguments).map(drop)
 }
 
 pub fn scale_down(world: &World) -> Result<()> {
@@ -138,31 +163,16 @@ fn uids(world: &World, tenant: &Tenant) -> Result<Vec<String>> {
     Ok(uids)
 }
 
-/// Reads and writes, each on a connection of its own, until `work` is done; how many, and what the failed ones said.
-fn under_load(tenant: &Tenant, work: impl FnOnce() -> Result<()>) -> Result<(usize, Vec<String>)> {
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let load = scope.spawn(|| {
-            let (mut asked, mut failed) = (0, Vec::new());
-            while !done.load(Ordering::Relaxed) {
-                asked += 1;
-                let number = format!("number={asked}");
-                let write = ["annotate", "namespace", "default", "--overwrite", &number];
-                let read = ["get", "namespace", "default", "-o", "name"];
-                let arguments: &[&str] = if asked % 2 == 0 { &write } else { &read };
-                let outcome = run(
-                    tenant.kubectl_command().args(arguments),
-                    Duration::from_secs(60),
-                );
-                if let Err(error) = outcome.and_then(|outcome| outcome.ok()) {
-                    failed.push(format!("{error:#}"));
-                }
-            }
-            (asked, failed)
-        });
-        let worked = work();
-        done.store(true, Ordering::Relaxed);
-        let counted = load.join().unwrap_or_default();
-        worked.map(|()| counted)
-    })
+/// 200 requests a second and watches until `work` is done: none fails, and no watch misses anything.
+fn under_load(tenant: &Tenant, name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    let load = Load::start(&tenant.static_kubeconfig()?, &Shape::default())?;
+    let worked = work();
+    let report = load.finish()?;
+    println!("{name}: {report}");
+    worked?;
+    ensure!(
+        report.failed == 0 && report.answered() > 1000,
+        "{name}: {report}"
+    );
+    Ok(())
 }

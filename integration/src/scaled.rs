@@ -1,0 +1,162 @@
+//! A cluster of the compose file whose every part can have replicas: its datastore is an etcd.
+
+use crate::load::Streams;
+use crate::{Api, Cluster, eventually, root, run};
+use anyhow::{Context, Result, ensure};
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use serde_json::Value;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Parts that take part in it. cert-authority has one replica here, since its state is a folder.
+pub const PARTS: [&str; 6] = [
+    "token-service",
+    "datastore-proxy",
+    "supervisor",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+];
+
+/// The pod whose log counts, see [`Streams`].
+pub const POD: &str = "count";
+
+const SOON: Duration = Duration::from_secs(180);
+/// The user of every service.
+const USER: u32 = 65532;
+
+/// The cluster, and the files of its etcd.
+pub struct Scaled {
+    /// The cluster.
+    pub cluster: Cluster,
+    folder: TempDir,
+    etcd: PathBuf,
+}
+
+impl Scaled {
+    /// One that doesn't run yet. `etcd` is the program.
+    ///
+    /// # Errors
+    /// The etcd's files can't be written.
+    pub fn new(project: &str, (api, join): (u16, u16), etcd: &Path) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        write_files(folder.path())?;
+        Ok(Self {
+            cluster: Cluster::existing(project, api, join),
+            folder,
+            etcd: etcd.to_owned(),
+        })
+    }
+
+    /// Removes what an earlier run left and starts it with one replica of each part, and a pod that counts.
+    ///
+    /// # Errors
+    /// Docker refuses, or it isn't ready in time.
+    pub fn start(&self) -> Result<()> {
+        self.cluster.remove()?;
+        self.compose(&["up", "--detach"])?;
+        self.cluster.wait_ready(2)?;
+        let image = concat!("sextant/toolbox:", env!("CARGO_PKG_VERSION"));
+        self.cluster.apply(&Streams::pod(POD, image))?;
+        let ready = [
+            "wait",
+            "--for=condition=Ready",
+            "--timeout=120s",
+            "pod",
+            POD,
+        ];
+        self.cluster.kubectl(&ready).map(drop)
+    }
+
+    /// Sets how many replicas a part has, and all others to one; waits until the part's are ready and no others there.
+    ///
+    /// # Errors
+    /// Not within three minutes; holds the last state.
+    pub fn scale(&self, part: &str, replicas: usize) -> Result<()> {
+        let scale = format!("--scale={part}={replicas}");
+        self.compose(&["up", "--detach", "--no-recreate", &scale])?;
+        eventually(&format!("{replicas} of {part}"), SOON, || {
+            let ready = self.ready(part)?;
+            ensure!(ready == vec![true; replicas], "ready: {ready:?}");
+            Ok(())
+        })
+    }
+
+    /// A kubeconfig that holds a certificate.
+    ///
+    /// # Errors
+    /// The CLI fails.
+    pub fn kubeconfig(&self) -> Result<PathBuf> {
+        let path = self.folder.path().join("kubeconfig");
+        let mut command = self.cluster.project.sextant();
+        command
+            .args(["kubeconfig", "--static", "--ttl", "2h", "--api-server"])
+            .arg(self.cluster.api_url())
+            .arg("--output-file")
+            .arg(&path);
+        run(&mut command, Duration::from_secs(30))?.ok()?;
+        Ok(path)
+    }
+
+    /// Of each replica of a part, whether it is ready.
+    fn ready(&self, part: &str) -> Result<Vec<bool>> {
+        // It fails where anything isn't ready, and tells all the same.
+        let said = self.cluster.sextant(&["status", "--output", "json"])?;
+        let status: Value = serde_json::from_str(&said.stdout)
+            .with_context(|| format!("reading what `sextant status` says: {}", said.stderr))?;
+        let parts = status["parts"].as_array().context("no parts")?;
+        let named = parts.iter().filter(|replica| replica["name"] == part);
+        Ok(named.map(|replica| replica["ready"] == true).collect())
+    }
+
+    fn compose(&self, arguments: &[&str]) -> Result<String> {
+        let files = [
+            root().join("compose/etcd.yaml"),
+            root().join("integration/src/scaled/etcd.yaml"),
+        ];
+        let files = files.map(|file| file.display().to_string());
+        let mut all = vec!["--file", files[0].as_str(), "--file", &files[1]];
+        all.extend(arguments);
+        let (etcd, folder) = (
+            self.etcd.display().to_string(),
+            self.folder.path().join("etcd").display().to_string(),
+        );
+        let settings = [
+            ("SEXTANT_ETCD", "etcd://etcd:2379/planes/scaled"),
+            ("SEXTANT_ETCD_TLS", folder.as_str()),
+            ("TEST_ETCD", etcd.as_str()),
+        ];
+        self.cluster.compose_with(&settings, &all)
+    }
+}
+
+/// One authority, and one pair for the etcd and for who asks it.
+fn write_files(folder: &Path) -> Result<()> {
+    let authority = KeyPair::generate()?;
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let anchor = params.self_signed(&authority)?.pem();
+    let issuer = Issuer::new(params, authority);
+    let key = KeyPair::generate()?;
+    let mut params = CertificateParams::new(vec!["etcd".to_owned()])?;
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
+    let folder = folder.join("etcd");
+    std::fs::create_dir(&folder)?;
+    let files = [
+        ("ca.pem", anchor),
+        ("tls.crt", params.signed_by(&key, &issuer)?.pem()),
+        ("tls.key", key.serialize_pem()),
+    ];
+    for (name, text) in files {
+        let path = folder.join(name);
+        std::fs::write(&path, text)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o400))?;
+        chown(&path, Some(USER), Some(USER))?;
+    }
+    chown(&folder, Some(USER), Some(USER)).context("giving the etcd its files")
+}
