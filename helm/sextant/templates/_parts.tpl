@@ -69,7 +69,11 @@ kube-scheduler:
 
 {{/* The values of a part: `defaults`, and over them its own section. */}}
 {{- define "sextant.values" -}}
-{{ mergeOverwrite (deepCopy .root.Values.defaults) (index .root.Values .spec.values) | toJson }}
+{{- $asleep := dict }}
+{{- if .root.Values.asleep }}
+{{- $asleep = dict "replicas" 0 "autoscaling" (dict "enabled" false) }}
+{{- end }}
+{{- mergeOverwrite (deepCopy .root.Values.defaults) (deepCopy (index .root.Values .spec.values)) $asleep | toJson }}
 {{- end }}
 
 {{/* Name of the volume that a part keeps its state on, and of what claims it; nothing for the others. */}}

@@ -51,6 +51,7 @@ const CASES: &[Case<World>] = &[
         "upgrade::each_part_scaled_up_and_down_under_load",
         upgrade::up_and_down,
     ),
+    ("upgrade::asleep_and_awake", upgrade::asleep),
     ("removal::leaves_nothing_but_data", removal::keeps_data),
     ("removal::comes_back_from_its_data", removal::comes_back),
     ("removal::leaves_nothing", removal::nothing),

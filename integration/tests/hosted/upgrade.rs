@@ -152,6 +152,39 @@ pub fn scale_down(world: &World) -> Result<()> {
     eventually("exec works", SOON, || fetch(a)).map(drop)
 }
 
+/// Nothing of it runs, its node's pods go on, and it wakes up as what it was.
+pub fn asleep(world: &World) -> Result<()> {
+    let a = &world.a;
+    let web = || -> Result<Vec<String>> {
+        let pods = a.get(&["pods", "-l", "app=web"])?;
+        let pods = pods["items"].as_array().into_iter().flatten();
+        pods.map(|pod| {
+            let restarts = &pod["status"]["containerStatuses"][0]["restartCount"];
+            Ok(format!("{} {restarts}", text(pod, "/metadata/uid")?))
+        })
+        .collect()
+    };
+    let before = web()?;
+    ensure!(before.len() == 2, "{before:?}");
+    a.install(&["asleep=true"])?.ok()?;
+    for part in PARTS {
+        eventually(&format!("no {part} runs"), SOON, || {
+            let pods = world.pods(a, part)?.len();
+            ensure!(pods == 0, "{pods}");
+            Ok(())
+        })?;
+    }
+    let asked = a.kubectl_outcome(&["get", "nodes", "--request-timeout=5s"])?;
+    ensure!(asked.code != 0, "somebody answers: {asked:?}");
+    a.install(&[])?.ok()?;
+    world.wait_whole(a)?;
+    a.wait_for_node(&crate::world::node(a))?;
+    eventually("exec works", SOON, || fetch(a))?;
+    let after = web()?;
+    ensure!(after == before, "{before:?}, then {after:?}");
+    Ok(())
+}
+
 fn uids(world: &World, tenant: &Tenant) -> Result<Vec<String>> {
     let mut uids = Vec::new();
     for part in PARTS {

@@ -39,6 +39,7 @@ cases! {
     edges::the_table_is_the_picture,
     pods::are_restricted,
     pods::run_where_they_are_told,
+    pods::none_runs_asleep,
     pods::have_resources_and_probes,
     pods::end_after_they_drained,
     access::is_what_the_table_says,

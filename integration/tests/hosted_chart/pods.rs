@@ -1,6 +1,6 @@
 //! What every pod has, whatever the values are.
 
-use crate::chart::{Pod, Rendered, items, text};
+use crate::chart::{Pod, Rendered, items, shown, text};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -105,6 +105,20 @@ pub fn run_where_they_are_told(helm: &Path) -> Result<()> {
             pod.spec
         );
     }
+    Ok(())
+}
+
+/// Whatever else is set.
+pub fn none_runs_asleep(helm: &Path) -> Result<()> {
+    let value = "asleep=true,supervisor.replicas=3,kubeApiserver.autoscaling.enabled=true";
+    let rendered = Rendered::set(helm, value)?;
+    for kind in ["Deployment", "StatefulSet"] {
+        for workload in rendered.of_kind(kind) {
+            ensure!(workload["spec"]["replicas"] == 0, "{}", shown(workload));
+        }
+    }
+    let autoscalers = rendered.of_kind("HorizontalPodAutoscaler").count();
+    ensure!(autoscalers == 0, "{autoscalers} autoscalers would wake it");
     Ok(())
 }
 

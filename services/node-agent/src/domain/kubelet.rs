@@ -141,6 +141,9 @@ impl Kubelet {
             "imageGCLowThresholdPercent": 90,
             "localStorageCapacityIsolation": self.measure_storage,
             "logging": { "format": "text", "verbosity": 0 },
+            // What doesn't change is written seldom, since a Lease says that the node lives. Upstream would take this from
+            // the frequency below: a write of the whole Node every 5 s, told to everybody who watches it.
+            "nodeStatusReportFrequency": "5m",
             "nodeStatusUpdateFrequency": "5s",
             "protectKernelDefaults": false,
             "readOnlyPort": 0,
