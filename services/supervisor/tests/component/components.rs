@@ -79,6 +79,7 @@ async fn no_component_is_newer_than_a_kube_apiserver() {
     let part = Part {
         name: "kube-apiserver".into(),
         admin: format!("127.0.0.1:{port}"),
+        rpc: String::new(),
     };
     let replica = rig.supervisor_of(vec![part]).await;
     let ask = |service: ServiceName, version: &'static str| {
