@@ -16,8 +16,6 @@ use sextant_testkit::Collector;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Rounds that count, after one that doesn't. Both planes have their turn in each, the first to begin alternating.
-const ROUNDS: usize = 12;
 const OBJECTS: usize = 2_000;
 const CALLS: usize = 500;
 
@@ -38,14 +36,15 @@ struct Side {
     keys: usize,
 }
 
-/// Measures, and prints a table.
-pub async fn run() -> Result<()> {
+/// Measures in so many rounds, after one that doesn't count, and prints a table. Both planes have their turn in each, the
+/// first to begin alternating.
+pub async fn run(rounds: usize) -> Result<()> {
     let collector = Collector::start().await;
     let endpoint = collector.endpoint();
     let mut off = Side::start(Vec::new()).await?;
     let exporting = vec![("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), endpoint)];
     let mut on = Side::start(exporting).await?;
-    for round in 0..=ROUNDS {
+    for round in 0..=rounds {
         let mut turns = [&mut off, &mut on];
         if round % 2 == 1 {
             turns.reverse();
@@ -58,6 +57,7 @@ pub async fn run() -> Result<()> {
     for side in [&mut off, &mut on] {
         side.weigh()?;
     }
+    println!("{rounds} rounds, each {OBJECTS} objects and {CALLS} calls of each kind; medians\n");
     print(&off.spent, &on.spent)
 }
 
@@ -155,9 +155,6 @@ impl Side {
 }
 
 fn print(off: &Spent, on: &Spent) -> Result<()> {
-    println!(
-        "{ROUNDS} rounds in turns, each {OBJECTS} objects and {CALLS} calls of each kind; medians\n"
-    );
     println!(
         "| service | CPU off, ms | CPU on, ms | ratio | RSS off, MiB | RSS on, MiB | more, MiB |"
     );

@@ -69,7 +69,10 @@ fn main() -> ExitCode {
         return role();
     }
     if std::env::args().nth(1).as_deref() == Some("bench-telemetry") {
-        return match run(bench::run()) {
+        let rounds = std::env::args()
+            .nth(2)
+            .and_then(|rounds| rounds.parse().ok());
+        return match run(bench::run(rounds.unwrap_or(12))) {
             Ok(()) => ExitCode::SUCCESS,
             Err(failed) => {
                 eprintln!("error: {}", failed.message().unwrap_or_default());

@@ -11,6 +11,9 @@ pub struct Options {
     /// Cargo profile of the services
     #[arg(long, default_value = "release")]
     pub profile: String,
+    /// How often each side has its turn; the table shows medians
+    #[arg(long, default_value_t = 12)]
+    pub rounds: u32,
 }
 
 /// Builds and measures.
@@ -24,7 +27,7 @@ pub fn task(options: &Options) -> Result<()> {
             "--test",
             "control_plane",
         ])
-        .args(["--", "bench-telemetry"])
+        .args(["--", "bench-telemetry", &options.rounds.to_string()])
         .status()
         .context("starting cargo")?;
     if !status.success() {
