@@ -31,8 +31,9 @@ use tokio::net::TcpStream;
 pub const SOON: Duration = Duration::from_secs(30);
 
 /// Identities that enrol by token here: everybody but cert-authority, which has no need to.
-const ENROLLING: [&str; 8] = [
+const ENROLLING: [&str; 9] = [
     "admin",
+    "collector",
     "datastore-proxy",
     "kube-apiserver",
     "kube-controller-manager",

@@ -36,6 +36,7 @@ const ETCD: &str = "DNS:datastore-proxy DNS:localhost IP:127.0.0.1 DNS:etcd.exam
 #[rustfmt::skip]
 pub const TABLE: &[Cell] = &[
     cell("PROFILE_MESH", "service/cert-authority", For::Own, "mesh", "", "service/{s}", "URI:spiffe://{td}/service/{s}", "client server", MEMORY),
+    cell("PROFILE_MESH", "service/collector", For::Own, "mesh", "", "service/{s}", "URI:spiffe://{td}/service/{s}", "client server", MEMORY),
     cell("PROFILE_MESH", "service/datastore-proxy", For::Own, "mesh", "", "service/{s}", "URI:spiffe://{td}/service/{s}", "client server", MEMORY),
     cell("PROFILE_MESH", "service/kube-apiserver", For::Own, "mesh", "", "service/{s}", "URI:spiffe://{td}/service/{s}", "client server", MEMORY),
     cell("PROFILE_MESH", "service/kube-controller-manager", For::Own, "mesh", "", "service/{s}", "URI:spiffe://{td}/service/{s}", "client server", MEMORY),
