@@ -52,6 +52,11 @@ async fn a_trace_leads_to_the_database(store: Store) {
             (CLIENT, Some("commit"))
         );
     }
+    let waits: Vec<_> = named("commit.wait").filter_map(parent).collect();
+    assert!(
+        waits.len() >= 2 && waits.iter().all(|name| name.ends_with("/Put")),
+        "{waits:?}"
+    );
     let read = named("reading").any(|span| {
         let of_range = parent(span).is_some_and(|parent| parent.ends_with("/Range"));
         span.kind == CLIENT && of_range
