@@ -55,7 +55,7 @@ impl Scaled {
     /// # Errors
     /// Docker refuses, or it isn't ready in time.
     pub fn start(&self) -> Result<()> {
-        self.cluster.remove()?;
+        self.remove()?;
         self.compose(&["up", "--detach"])?;
         self.cluster.wait_ready(2)?;
         let image = concat!("sextant/toolbox:", env!("CARGO_PKG_VERSION"));
@@ -82,6 +82,16 @@ impl Scaled {
             ensure!(ready == vec![true; replicas], "ready: {ready:?}");
             Ok(())
         })
+    }
+
+    /// Stops and removes all of it.
+    ///
+    /// # Errors
+    /// Docker fails.
+    pub fn remove(&self) -> Result<()> {
+        // What compose/etcd.yaml adds is only removed by name.
+        self.compose(&["down", "--volumes", "--timeout", "5", "--remove-orphans"])?;
+        self.cluster.remove()
     }
 
     /// A kubeconfig that holds a certificate.

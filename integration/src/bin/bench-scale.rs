@@ -74,7 +74,7 @@ fn main() -> ExitCode {
 fn measure(arguments: &Arguments) -> Result<()> {
     let scaled = Scaled::new("sextant-bench-scale", (26445, 29445), &arguments.etcd)?;
     let rows = scaled.start().and_then(|()| rows(arguments, &scaled));
-    scaled.cluster.remove()?;
+    scaled.remove()?;
     report(arguments, &rows?)
 }
 

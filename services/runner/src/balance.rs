@@ -135,6 +135,9 @@ impl Balancer {
     /// Prefers addresses at which `port` answers `/readyz` with 200, over plain HTTP.
     pub fn with_ready_port(mut self, port: Option<u16>) -> Self {
         self.ready_port = port;
+        if port.is_some() {
+            self.shared.pool().ask();
+        }
         self
     }
 

@@ -15,6 +15,8 @@ pub(super) struct Pool {
     backends: BTreeMap<SocketAddr, Backend>,
     /// Grows with each pick, so that addresses with equally many connections take turns.
     turn: u64,
+    /// Whether addresses are asked for their readiness: a new one isn't ready before it has said so.
+    asks: bool,
 }
 
 #[derive(Debug, Default)]
@@ -25,11 +27,16 @@ struct Backend {
     last_turn: u64,
     failures: u32,
     avoid_until: Option<Instant>,
-    /// It said that it isn't ready, or nothing.
+    /// It said that it isn't ready, or nothing yet.
     unready: bool,
 }
 
 impl Pool {
+    /// From now on addresses are asked for their readiness.
+    pub(super) fn ask(&mut self) {
+        self.asks = true;
+    }
+
     /// Replaces the set of addresses. An empty set is refused: rather an old address than none.
     pub(super) fn set(&mut self, addresses: &BTreeSet<SocketAddr>) {
         if addresses.is_empty() {
@@ -39,7 +46,11 @@ impl Pool {
             backend.wanted = addresses.contains(address);
         }
         for address in addresses {
-            self.backends.entry(*address).or_default().wanted = true;
+            let new = || Backend {
+                unready: self.asks,
+                ..Backend::default()
+            };
+            self.backends.entry(*address).or_insert_with(new).wanted = true;
         }
         self.backends
             .retain(|_, backend| backend.wanted || backend.connections > 0);
@@ -185,6 +196,23 @@ mod tests {
         assert!(pool.is_ready(address(1), true));
         assert_eq!(pool.pick(&[], now), Some(address(1)));
         assert!(!pool.is_ready(address(9), true));
+    }
+
+    /// Regression: a new kube-apiserver was connected to before its first answer, and refused what it was asked.
+    #[test]
+    fn a_new_address_comes_last_until_it_has_said_that_it_is_ready() {
+        let mut pool = Pool::default();
+        pool.ask();
+        pool.set(&BTreeSet::from([address(1)]));
+        let now = Instant::now();
+        assert_eq!(pool.pick(&[], now), Some(address(1)));
+        assert!(pool.is_ready(address(1), true));
+        pool.set(&BTreeSet::from([address(1), address(2)]));
+        for _ in 0..3 {
+            assert_eq!(pool.pick(&[], now), Some(address(1)));
+        }
+        assert!(pool.is_ready(address(2), true));
+        assert_eq!(pool.pick(&[], now), Some(address(2)));
     }
 
     #[test]
