@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use sextant_integration::load::{Load, Shape, Streams};
-use sextant_integration::{Api, Case, Fixture, POD, Scaled, eventually, run_cases};
+use sextant_integration::{Case, Fixture, POD, Scaled, eventually, run_cases};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
