@@ -29,6 +29,8 @@ struct Backend {
     avoid_until: Option<Instant>,
     /// It said that it isn't ready, or nothing yet.
     unready: bool,
+    /// It has never said that it is ready: of those that aren't, the last choice.
+    new: bool,
 }
 
 impl Pool {
@@ -48,6 +50,7 @@ impl Pool {
         for address in addresses {
             let new = || Backend {
                 unready: self.asks,
+                new: self.asks,
                 ..Backend::default()
             };
             self.backends.entry(*address).or_insert_with(new).wanted = true;
@@ -67,6 +70,7 @@ impl Pool {
             let avoid = backend.avoid_until.filter(|until| *until > now);
             (
                 backend.unready,
+                backend.new,
                 avoid,
                 backend.connections,
                 backend.last_turn,
@@ -101,7 +105,10 @@ impl Pool {
     /// What it said of itself; true when that is news.
     pub(super) fn is_ready(&mut self, address: SocketAddr, ready: bool) -> bool {
         let backend = self.backends.get_mut(&address);
-        backend.is_some_and(|backend| std::mem::replace(&mut backend.unready, !ready) == ready)
+        backend.is_some_and(|backend| {
+            backend.new &= !ready;
+            std::mem::replace(&mut backend.unready, !ready) == ready
+        })
     }
 
     /// Those that connections go to.
@@ -211,6 +218,9 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(pool.pick(&[], now), Some(address(1)));
         }
+        // One that has served before, and is only busy, comes before one that never has.
+        assert!(pool.is_ready(address(1), false));
+        assert_eq!(pool.pick(&[], now), Some(address(1)));
         assert!(pool.is_ready(address(2), true));
         assert_eq!(pool.pick(&[], now), Some(address(2)));
     }
