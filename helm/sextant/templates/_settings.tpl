@@ -94,6 +94,7 @@ cluster.networks.cluster_domain: {{ .Values.cluster.domain }}
 cluster.networks.cluster_cidr: {{ .Values.cluster.podCidr }}
 cluster.networks.service_cidr: {{ .Values.cluster.serviceCidr }}
 cluster.networks.cluster_dns: {{ .Values.cluster.dnsAddress }}
+cluster.leader_lease_seconds: {{ .Values.cluster.leaderLeaseSeconds }}
 {{- with .Values.cluster.extraArgs }}
 cluster.extra_args.kube_apiserver: {{ toJson .kubeApiserver }}
 cluster.extra_args.kube_controller_manager: {{ toJson .kubeControllerManager }}

@@ -1,6 +1,6 @@
 //! kube-controller-manager, without CA keys and without a ServiceAccount key.
 
-use super::{ELECTION, Flags, config_path, kubeconfig::kubeconfig, pki};
+use super::{Election, Flags, config_path, kubeconfig::kubeconfig, pki};
 use crate::domain::cluster::ClusterConfig;
 use sextant_proto::supervisor::ComponentFile;
 
@@ -12,6 +12,7 @@ const CONTROLLERS: &str = "*,-bootstrap-signer-controller,-certificatesigningreq
 
 pub(super) fn config(cluster: &ClusterConfig) -> (Flags, Vec<ComponentFile>) {
     let mut flags = Flags::default();
+    let election = Election::of(cluster);
     flags
         .set_serving("serving")
         .set_delegated_auth()
@@ -32,8 +33,8 @@ pub(super) fn config(cluster: &ClusterConfig) -> (Flags, Vec<ComponentFile>) {
         .set("kube-api-qps", "100")
         .set("kube-api-burst", "200")
         .set("leader-elect", "true")
-        .set("leader-elect-lease-duration", ELECTION.lease)
-        .set("leader-elect-renew-deadline", ELECTION.deadline)
-        .set("leader-elect-retry-period", ELECTION.retry);
+        .set("leader-elect-lease-duration", election.lease)
+        .set("leader-elect-renew-deadline", election.deadline)
+        .set("leader-elect-retry-period", election.retry);
     (flags, vec![kubeconfig(cluster)])
 }

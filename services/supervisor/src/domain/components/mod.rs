@@ -24,20 +24,27 @@ TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_S
 /// How kube-controller-manager and kube-scheduler elect who works, as Go's durations.
 struct Election {
     /// How long a lease stands that isn't renewed; client-go counts whole seconds.
-    lease: &'static str,
+    lease: String,
     /// How long the holder tries to renew before it gives up.
-    deadline: &'static str,
+    deadline: String,
     /// Between renewals, and between looks of the others, who wait up to 2.2 times as long.
-    retry: &'static str,
+    retry: String,
 }
 
-/// Another replica takes over within 5 s of the holder's death: it sees the last renewal 0.88 s late at most, waits for
-/// the lease to run out, and looks again 0.88 s later at most. Upstream's defaults take up to 24 s.
-const ELECTION: Election = Election {
-    lease: "3s",
-    deadline: "2.5s",
-    retry: "400ms",
-};
+impl Election {
+    /// Of a lease of 3 s: another replica takes over within 5 s of the holder's death, since it sees the last renewal
+    /// 0.88 s late at most, waits for the lease to run out, and looks again 0.88 s later at most. Upstream's defaults, a
+    /// lease of 15 s in the same proportion of renewals, take up to 24 s.
+    fn of(cluster: &ClusterConfig) -> Self {
+        let lease = u64::from(cluster.leader_lease_seconds) * 1000;
+        let millis = |millis: u64| format!("{millis}ms");
+        Self {
+            lease: format!("{}s", cluster.leader_lease_seconds),
+            deadline: millis(lease * 5 / 6),
+            retry: millis(lease * 2 / 15),
+        }
+    }
+}
 
 /// An upstream component of the control plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,12 +1,13 @@
 //! kube-scheduler.
 
-use super::{ELECTION, Flags, config_path, file, kubeconfig::kubeconfig};
+use super::{Election, Flags, config_path, file, kubeconfig::kubeconfig};
 use crate::domain::cluster::ClusterConfig;
 use serde_json::json;
 use sextant_proto::supervisor::ComponentFile;
 
 pub(super) fn config(cluster: &ClusterConfig) -> (Flags, Vec<ComponentFile>) {
     let mut flags = Flags::default();
+    let election = Election::of(cluster);
     flags
         .set_serving("serving")
         .set_delegated_auth()
@@ -22,9 +23,9 @@ pub(super) fn config(cluster: &ClusterConfig) -> (Flags, Vec<ComponentFile>) {
         "enableContentionProfiling": false,
         "leaderElection": {
             "leaderElect": true,
-            "leaseDuration": ELECTION.lease,
-            "renewDeadline": ELECTION.deadline,
-            "retryPeriod": ELECTION.retry,
+            "leaseDuration": election.lease,
+            "renewDeadline": election.deadline,
+            "retryPeriod": election.retry,
         },
     });
     (

@@ -120,12 +120,19 @@ fn a_leaders_duty_moves_within_five_seconds() {
             None => 1000.0 * text.strip_suffix('s').unwrap().parse::<f64>().unwrap(),
         }
     };
-    let (lease, deadline, retry) = (
-        millis(ELECTION.lease),
-        millis(ELECTION.deadline),
-        millis(ELECTION.retry),
-    );
-    // What client-go asks of its settings, whose jitter is 1.2, and the worst case.
-    assert!(lease > deadline && deadline > 1.2 * retry && lease % 1000.0 == 0.0);
-    assert!(lease + 2.0 * 2.2 * retry <= 5000.0);
+    let worst = |leader_lease_seconds| {
+        let election = Election::of(&ClusterConfig {
+            leader_lease_seconds,
+            ..ClusterConfig::default()
+        });
+        let lease = millis(&election.lease);
+        let (deadline, retry) = (millis(&election.deadline), millis(&election.retry));
+        // What client-go asks of its settings, whose jitter is 1.2.
+        assert!(lease > deadline && deadline > 1.2 * retry && lease % 1000.0 == 0.0);
+        lease + 2.0 * 2.2 * retry
+    };
+    assert!(worst(ClusterConfig::default().leader_lease_seconds) <= 5000.0);
+    for lease in 1..=60 {
+        worst(lease);
+    }
 }
