@@ -42,11 +42,12 @@ pub fn keeps_data(world: &World) -> Result<()> {
     a.kubectl(&["create", "configmap", "remembered"])?;
     a.helm(&["uninstall", a.name(), "--wait"])?.ok()?;
     let mut wanted = data(a);
-    // Of the second replica that there was for a while.
-    wanted.insert(format!(
-        "persistentvolumeclaim/state-{}-cert-authority-1",
-        a.name()
-    ));
+    // Of the replicas that there were for a while.
+    for replica in [1, 2] {
+        let name = a.name();
+        let claim = format!("persistentvolumeclaim/state-{name}-cert-authority-{replica}");
+        wanted.insert(claim);
+    }
     eventually("nothing but data is left", SOON, || {
         let left = left(world, a)?;
         ensure!(left == wanted, "{left:?}");
