@@ -206,7 +206,7 @@ pub fn through_the_api_server(world: &World) -> Result<()> {
     )?;
     let asked = ask(a, target, 9090, "/readyz");
     ensure!(asked.is_err(), "answered: {asked:?}");
-    a.kubectl(&["delete", "service/trap", "endpointslice/trap"])?;
+    a.kubectl(&["delete", "service/trap"])?;
     ensure!(
         a.kubectl(&["get", "node", &node(a)]).is_ok(),
         "A has lost its node"
@@ -214,7 +214,8 @@ pub fn through_the_api_server(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// What A's kube-apiserver gets from a port of an address, by way of a Service that leads there.
+/// What A's kube-apiserver gets from a port of an address, by way of a Service that leads there: as proxy it goes by
+/// Endpoints, not by EndpointSlices.
 fn ask(a: &Tenant, address: &str, port: u16, path: &str) -> Result<String> {
     a.apply(&format!(
         r#"
@@ -223,12 +224,10 @@ kind: Service
 metadata: {{name: trap}}
 spec: {{ports: [{{name: http, port: {port}}}]}}
 ---
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {{name: trap, labels: {{kubernetes.io/service-name: trap}}}}
-addressType: IPv4
-endpoints: [{{addresses: ["{address}"], conditions: {{ready: true}}}}]
-ports: [{{name: http, port: {port}, protocol: TCP}}]
+apiVersion: v1
+kind: Endpoints
+metadata: {{name: trap}}
+subsets: [{{addresses: [{{ip: "{address}"}}], ports: [{{name: http, port: {port}}}]}}]
 "#
     ))?;
     let proxy = "/api/v1/namespaces/default/services/trap:http/proxy";
