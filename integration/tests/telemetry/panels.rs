@@ -14,7 +14,8 @@ const IMAGE: &str = concat!("sextant/toolbox:", env!("CARGO_PKG_VERSION"));
 /// Jobs of Prometheus with the number of their targets: the parts, and of both nodes their own.
 const TARGETS: &[(&str, usize)] = &[
     ("cert-authority", 1),
-    ("collector", 1),
+    // Its own, and its runner's.
+    ("collector", 2),
     ("datastore-proxy", 1),
     ("kube-apiserver", 1),
     ("kube-controller-manager", 1),
