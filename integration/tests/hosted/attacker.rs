@@ -191,10 +191,22 @@ spec:
         .map(drop)
 }
 
-/// A Service of A's that leads to a port of B's, asked through A's kube-apiserver. The same Service with a pod of A's
-/// behind it is answered, so that it is the neighbour that can't be reached.
+/// A pod of A's whose status claims the address of B's datastore-proxy, asked through A's kube-apiserver: as a proxy that
+/// goes by the status, which A's administrator may write. The same pod with the address of a pod of A's is answered, so
+/// that it is the neighbour that can't be reached.
 pub fn through_the_api_server(world: &World) -> Result<()> {
     let (a, b) = (&world.a, &world.b);
+    // Nobody schedules it, so nobody corrects its status.
+    a.apply(&format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: decoy}}
+spec:
+  nodeSelector: {{nowhere: ""}}
+  containers: [{{name: main, image: "{IMAGE}"}}]
+"#
+    ))?;
     let own = a.get(&["pods", "-l", "app=web"])?;
     let own = text(&own, "/items/0/status/podIP")?.to_owned();
     eventually("a pod of its own answers", SOON, || ask(a, &own, 8080, "/"))?;
@@ -206,7 +218,7 @@ pub fn through_the_api_server(world: &World) -> Result<()> {
     )?;
     let asked = ask(a, target, 9090, "/readyz");
     ensure!(asked.is_err(), "answered: {asked:?}");
-    a.kubectl(&["delete", "service/trap"])?;
+    a.kubectl(&["delete", "pod/decoy"])?;
     ensure!(
         a.kubectl(&["get", "node", &node(a)]).is_ok(),
         "A has lost its node"
@@ -214,27 +226,22 @@ pub fn through_the_api_server(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// What A's kube-apiserver gets from a port of an address, by way of a Service that leads there: as proxy it goes by
-/// Endpoints, not by EndpointSlices.
+/// What A's kube-apiserver gets from a port of an address that the decoy claims.
 fn ask(a: &Tenant, address: &str, port: u16, path: &str) -> Result<String> {
-    a.apply(&format!(
-        r#"
-apiVersion: v1
-kind: Service
-metadata: {{name: trap}}
-spec: {{ports: [{{name: http, port: {port}}}]}}
----
-apiVersion: v1
-kind: Endpoints
-metadata: {{name: trap}}
-subsets: [{{addresses: [{{ip: "{address}"}}], ports: [{{name: http, port: {port}}}]}}]
-"#
-    ))?;
-    let proxy = "/api/v1/namespaces/default/services/trap:http/proxy";
+    let status = serde_json::json!({"status": {"podIP": address, "podIPs": [{"ip": address}]}});
+    let status = status.to_string();
+    a.kubectl(&[
+        "patch",
+        "pod/decoy",
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        &status,
+    ])?;
     a.kubectl(&[
         "get",
         "--raw",
-        &format!("{proxy}{path}"),
+        &format!("/api/v1/namespaces/default/pods/decoy:{port}/proxy{path}"),
         "--request-timeout=20s",
     ])
 }
