@@ -14,7 +14,18 @@ pub use api::Api;
 pub use cases::{Case, Fixture, run_cases};
 pub use cluster::{Cluster, docker, docker_bytes};
 pub use command::{Outcome, run, run_with_input};
-pub use scaled::{PARTS, POD, Scaled};
+pub use scaled::{POD, Scaled};
 pub use sextant_project::{Observed, root};
 pub use tenant::Tenant;
 pub use wait::eventually;
+
+/// Parts of a control plane: services of the compose file, and the ends of pods' names where it is hosted.
+pub const PARTS: [&str; 7] = [
+    "cert-authority",
+    "token-service",
+    "datastore-proxy",
+    "supervisor",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+];

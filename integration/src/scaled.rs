@@ -10,16 +10,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// Parts that take part in it. cert-authority has one replica here, since its state is a folder.
-pub const PARTS: [&str; 6] = [
-    "token-service",
-    "datastore-proxy",
-    "supervisor",
-    "kube-apiserver",
-    "kube-controller-manager",
-    "kube-scheduler",
-];
-
 /// The pod whose log counts, see [`Streams`].
 pub const POD: &str = "count";
 

@@ -1,22 +1,12 @@
 //! What must not be possible.
 
+use crate::failure::PARTS;
 use crate::workloads::{IMAGE, connects};
 use anyhow::{Result, ensure};
 use serde_json::Value;
 use sextant_integration::{Api, Cluster, docker, run};
 use std::process::Command;
 use std::time::Duration;
-
-const SERVICES: &[&str] = &[
-    "cert-authority",
-    "token-service",
-    "datastore-proxy",
-    "supervisor",
-    "kube-apiserver",
-    "kube-controller-manager",
-    "kube-scheduler",
-    "edge",
-];
 
 const NODES: &[&str] = &["node-1", "node-2"];
 
@@ -137,7 +127,7 @@ pub fn no_signing_keys(cluster: &Cluster) -> Result<()> {
 }
 
 pub fn container_rights(cluster: &Cluster) -> Result<()> {
-    for service in SERVICES.iter().chain(NODES) {
+    for service in PARTS.iter().chain(NODES) {
         for container in cluster.containers(service)? {
             let all = cluster.inspect(&container)?;
             let (host, config) = (&all["HostConfig"], &all["Config"]);
@@ -180,7 +170,7 @@ pub fn container_rights(cluster: &Cluster) -> Result<()> {
 }
 
 pub fn no_secrets_in_view(cluster: &Cluster) -> Result<()> {
-    for service in SERVICES.iter().chain(NODES) {
+    for service in PARTS.iter().chain(NODES) {
         for container in cluster.containers(service)? {
             let environment = cluster.inspect(&container)?["Config"]["Env"].to_string();
             let arguments = docker(&["top", &container, "-eo", "pid,args"])?;
@@ -210,7 +200,7 @@ pub fn no_secrets_in_view(cluster: &Cluster) -> Result<()> {
 
 pub fn pods_are_kept_out(cluster: &Cluster) -> Result<()> {
     let network = format!("{}_control", cluster.project());
-    for service in SERVICES {
+    for service in PARTS {
         let container = &cluster.containers(service)?[0];
         let all = cluster.inspect(container)?;
         let address = all["NetworkSettings"]["Networks"][&network]["IPAddress"]

@@ -93,7 +93,7 @@ pub fn accounts(world: &World) -> Result<()> {
         ];
         Ok(world.host.kubectl_outcome(&asked)?.stdout.trim() == "yes")
     };
-    for part in crate::world::PARTS {
+    for part in sextant_integration::PARTS {
         for namespace in [a, b, "kube-system"] {
             for (verb, what) in [
                 ("list", "secrets"),
@@ -162,7 +162,7 @@ spec:
             .a
             .kubectl_outcome(&["exec", "-n", "attack", "root", "--", "sh", "-c", command])
     };
-    for part in crate::world::PARTS {
+    for part in sextant_integration::PARTS {
         let pods = world.pods(&world.b, part)?;
         ensure!(!pods.is_empty(), "B has no {part}");
         for pod in pods {

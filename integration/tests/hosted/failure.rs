@@ -1,9 +1,9 @@
 //! Parts that die, a hosting node that is emptied, a hosting cluster that no longer reviews tokens.
 
 use crate::tenants::fetch;
-use crate::world::{PARTS, SOON, World, text};
+use crate::world::{SOON, World, text};
 use anyhow::{Result, ensure};
-use sextant_integration::{Api, eventually};
+use sextant_integration::{Api, PARTS, eventually};
 
 /// Pods of A, one part after the other, without a word of warning; B's don't notice.
 pub fn kill_each(world: &World) -> Result<()> {

@@ -10,7 +10,7 @@ pub const IMAGE: &str = concat!("sextant/toolbox:", env!("CARGO_PKG_VERSION"));
 pub fn helm_test(world: &World) -> Result<()> {
     for tenant in [&world.a, &world.b] {
         let said = tenant.helm(&["test", tenant.name(), "--logs"])?.ok()?;
-        for part in crate::world::PARTS {
+        for part in sextant_integration::PARTS {
             ensure!(
                 said.contains(&format!("{part}: ")),
                 "{part} isn't in\n{said}"

@@ -1,10 +1,10 @@
 //! `helm upgrade` and `helm rollback`: what is refused, and what nobody notices.
 
 use crate::tenants::fetch;
-use crate::world::{PARTS, SOON, World, text};
+use crate::world::{SOON, World, text};
 use anyhow::{Result, ensure};
 use sextant_integration::load::{Load, Shape};
-use sextant_integration::{Api, Tenant, eventually};
+use sextant_integration::{Api, PARTS, Tenant, eventually};
 
 const SCALED: [&str; 5] = [
     "kubeApiserver.replicas=2",

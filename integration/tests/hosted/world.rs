@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use sextant_integration::{Api, Cluster, Tenant, eventually};
+use sextant_integration::{Api, Cluster, PARTS, Tenant, eventually};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,17 +11,6 @@ pub const HOST: &str = "sextant-hosting";
 
 /// How long a plane may take to be whole again, on a machine that has other things to do.
 pub const SOON: Duration = Duration::from_secs(240);
-
-/// Parts of a plane, by the ends of their pods' names.
-pub const PARTS: [&str; 7] = [
-    "cert-authority",
-    "token-service",
-    "datastore-proxy",
-    "supervisor",
-    "kube-apiserver",
-    "kube-controller-manager",
-    "kube-scheduler",
-];
 
 pub struct World {
     pub host: Cluster,
