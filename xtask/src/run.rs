@@ -42,6 +42,18 @@ pub fn succeeds(command: &mut Command) -> bool {
         .is_ok_and(|status| status.success())
 }
 
+/// Runs a command whose output is the result: it goes where ours goes.
+pub fn through(command: &mut Command) -> Result<()> {
+    let shown = show(command);
+    let status = command
+        .status()
+        .with_context(|| format!("starting {shown}"))?;
+    if !status.success() {
+        bail!("{shown}: {status}");
+    }
+    Ok(())
+}
+
 /// Runs a long command: its output goes to `out/logs/<name>.log`, its last line is shown as progress, and on
 /// failure the end of the log is part of the error. One that took long says so at its end.
 pub fn logged(name: &str, command: &mut Command) -> Result<()> {

@@ -2,10 +2,10 @@
 
 use crate::stage::Stages;
 use crate::{
-    alerts, dashboards, dependencies, docs, images, instructions, paths, prerequisites, services,
-    upstream,
+    alerts, dashboards, dependencies, docs, images, instructions, paths, prerequisites, run,
+    services, upstream,
 };
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use std::process::Command;
 
 /// Which part of the suite.
@@ -141,20 +141,12 @@ fn run_tests(selection: &[&str], environment: &[(&str, &std::ffi::OsStr)]) -> Re
         .args(["test", "--locked", "--no-fail-fast"])
         .args(selection)
         .envs(environment.iter().copied());
-    finish(command)
+    // The closing lines of the runners are the result.
+    run::through(&mut command)
 }
 
 fn cargo(arguments: &[&str]) -> Result<()> {
     let mut command = Command::new("cargo");
     command.current_dir(paths::root()).args(arguments);
-    finish(command)
-}
-
-/// The output goes where ours goes: the closing lines of the runners are the result.
-fn finish(mut command: Command) -> Result<()> {
-    let status = command.status().context("starting cargo")?;
-    if !status.success() {
-        bail!("cargo ended with {status}");
-    }
-    Ok(())
+    run::through(&mut command)
 }

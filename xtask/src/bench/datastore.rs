@@ -1,8 +1,8 @@
 //! `bench-datastore`: datastore-proxy beside etcd and kine. Builds all three and has the crate `bench` measure
 //! them; results go to out/bench-datastore.json and out/bench-datastore.svg.
 
-use crate::{paths, prerequisites, services, upstream};
-use anyhow::{Context, Result, bail};
+use crate::{paths, prerequisites, run, services, upstream};
+use anyhow::Result;
 use std::process::Command;
 
 /// What is handed on to the measuring program.
@@ -21,7 +21,8 @@ pub fn task(options: &Options) -> Result<()> {
     prerequisites::ensure_for_benchmarks()?;
     let peers = upstream::build_peers()?;
     let programs = services::build_bench(&options.profile)?;
-    let status = Command::new(programs.join("sextant-bench"))
+    let mut measure = Command::new(programs.join("sextant-bench"));
+    measure
         .arg("--etcd")
         .arg(peers.program("etcd")?)
         .arg("--kine")
@@ -30,11 +31,6 @@ pub fn task(options: &Options) -> Result<()> {
         .arg(programs.join("datastore-proxy"))
         .arg("--out")
         .arg(paths::out())
-        .args(&options.measure)
-        .status()
-        .context("starting the measuring program")?;
-    if !status.success() {
-        bail!("the measuring program ended with {status}");
-    }
-    Ok(())
+        .args(&options.measure);
+    run::through(&mut measure)
 }

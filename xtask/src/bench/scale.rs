@@ -1,8 +1,8 @@
 //! `bench-scale`: one, two and three replicas of each part under a load that stresses it. Builds the images and has
 //! `sextant-integration` measure them; results go to out/bench-scale.json.
 
-use crate::{images, paths, prerequisites, services, upstream};
-use anyhow::{Context, Result, bail};
+use crate::{images, paths, prerequisites, run, services, upstream};
+use anyhow::Result;
 use std::process::Command;
 
 /// What is handed on to the measuring program.
@@ -23,16 +23,12 @@ pub fn task(options: &Options) -> Result<()> {
     let programs = services::build(&options.images.profile)?;
     images::build(&upstream, &programs)?;
     let programs = services::build_bench_scale(&options.images.profile)?;
-    let status = Command::new(programs.join("bench-scale"))
+    let mut measure = Command::new(programs.join("bench-scale"));
+    measure
         .arg("--etcd")
         .arg(upstream.program("etcd")?)
         .arg("--out")
         .arg(paths::out().join("bench-scale.json"))
-        .args(&options.measure)
-        .status()
-        .context("starting the measuring program")?;
-    if !status.success() {
-        bail!("the measuring program ended with {status}");
-    }
-    Ok(())
+        .args(&options.measure);
+    run::through(&mut measure)
 }

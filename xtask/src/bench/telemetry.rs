@@ -1,8 +1,8 @@
 //! `bench-telemetry`: what telemetry costs the control plane's processes, everything exported against nothing. The test
 //! program `control_plane`, which is every service itself, measures.
 
-use crate::paths;
-use anyhow::{Context, Result, bail};
+use crate::{paths, run};
+use anyhow::Result;
 use std::process::Command;
 
 /// What it is built with.
@@ -18,7 +18,8 @@ pub struct Options {
 
 /// Builds and measures.
 pub fn task(options: &Options) -> Result<()> {
-    let status = Command::new("cargo")
+    let mut cargo = Command::new("cargo");
+    cargo
         .current_dir(paths::root())
         .args(["test", "--quiet", "--profile", &options.profile])
         .args([
@@ -27,11 +28,6 @@ pub fn task(options: &Options) -> Result<()> {
             "--test",
             "control_plane",
         ])
-        .args(["--", "bench-telemetry", &options.rounds.to_string()])
-        .status()
-        .context("starting cargo")?;
-    if !status.success() {
-        bail!("the measuring program ended with {status}");
-    }
-    Ok(())
+        .args(["--", "bench-telemetry", &options.rounds.to_string()]);
+    run::through(&mut cargo)
 }
