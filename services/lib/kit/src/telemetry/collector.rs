@@ -69,6 +69,9 @@ pub fn channel() -> Option<Channel> {
 
 /// Makes the channel of [`channel`], if `endpoint` leads anywhere. Must run within the runtime.
 pub(super) fn open(endpoint: &str) -> Result<Option<Channel>, Error> {
+    if endpoint.is_empty() {
+        return Ok(None);
+    }
     let channel = match target(endpoint)? {
         Target::Mesh(address) => connect_with(move || {
             let address = address.clone();

@@ -25,10 +25,11 @@ use repeats::Repeats;
 use sampling::{Rule, SLOW};
 use std::sync::LazyLock;
 use std::time::Duration;
-use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
+use tracing::{Metadata, Subscriber};
 use tracing_subscriber::filter::{FilterExt as _, FilterFn};
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, fmt, reload};
 
@@ -64,17 +65,13 @@ impl Traces {
     /// Sets up export to `endpoint`, if that leads anywhere. Once per process, within a runtime. A program must not fail
     /// because it isn't traced, so a failure changes nothing.
     pub fn init(name: &'static str, endpoint: &str) -> Self {
-        let collector = match endpoint {
-            "" => None,
-            endpoint => collector::open(endpoint).ok().flatten(),
-        };
+        let collector = collector::open(endpoint).ok().flatten();
         let rule = Rule::new(sampling::ratio_of_environment().unwrap_or(1.0), SLOW);
         let provider = collector.and_then(|collector| export::traces(name, rule, collector).ok());
         if let Some(provider) = &provider {
-            let layer = tracing_opentelemetry::layer()
-                .with_tracer(provider.tracer("sextant"))
-                .with_filter(of_traces());
-            let _ = tracing_subscriber::registry().with(layer).try_init();
+            let _ = tracing_subscriber::registry()
+                .with(spans(provider))
+                .try_init();
         }
         Self(provider)
     }
@@ -99,22 +96,10 @@ pub fn init(name: &'static str, common: &Common) -> Result<Telemetry, Error> {
     };
     let rule = Rule::new(sampling.ratio, sampling.slow);
     let endpoint = std::env::var(collector::ENDPOINT).unwrap_or_default();
-    let collector = match endpoint.as_str() {
-        "" => None,
-        endpoint => collector::open(endpoint)?,
-    };
-    let exporters = collector.map(|collector| Exporters::new(name, rule.clone(), collector));
+    let exporters =
+        collector::open(&endpoint)?.map(|collector| Exporters::new(name, rule.clone(), collector));
     let exporters = exporters.transpose()?;
-    let traces = exporters.as_ref().map(|exporters| {
-        let tracer = exporters.traces.tracer("sextant");
-        tracing_opentelemetry::layer()
-            .with_tracer(tracer)
-            // Times and threads of each poll cost more than the rest of a span, and nobody asks for them.
-            .with_tracked_inactivity(false)
-            .with_threads(false)
-            .with_location(false)
-            .with_filter(of_traces())
-    });
+    let traces = exporters.as_ref().map(|exporters| spans(&exporters.traces));
     // Boxed, and only those that there are: an optional layer below a filter would turn the others off.
     let mut outputs: Vec<Box<dyn Layer<_> + Send + Sync>> = vec![match common.log_format {
         LogFormat::Json => Box::new(fmt::layer().event_format(log::Json { service: name })),
@@ -124,10 +109,10 @@ pub fn init(name: &'static str, common: &Common) -> Result<Telemetry, Error> {
         outputs.push(Box::new(LogLayer::new(&exporters.logs)));
     }
     let (filter, handle) = reload::Layer::new(filter);
-    // One filter for all that is written, so that a line is counted once.
     // JSON lines have no use for spans, which would be kept and formatted for them.
     let wants_spans = common.log_format == LogFormat::Text;
     let wanted = FilterFn::new(move |metadata| wants_spans || metadata.is_event());
+    // One filter for all that is written, so that a line is counted once.
     let written = outputs.with_filter(filter.and(wanted).and(REPEATS.clone()));
     tracing_subscriber::registry()
         .with(traces)
@@ -138,6 +123,20 @@ pub fn init(name: &'static str, common: &Common) -> Result<Telemetry, Error> {
     let reload = move |filter| handle.reload(filter).map_err(|error| error.to_string());
     Control::new(&common.log, sampling, rule, exporters.is_some(), reload).install();
     Ok(Telemetry { exporters })
+}
+
+/// Gives spans to the exporter of `provider`.
+fn spans<S>(provider: &SdkTracerProvider) -> impl Layer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    tracing_opentelemetry::layer()
+        .with_tracer(provider.tracer("sextant"))
+        // Times and threads of each poll cost more than the rest of a span, and nobody asks for them.
+        .with_tracked_inactivity(false)
+        .with_threads(false)
+        .with_location(false)
+        .with_filter(of_traces())
 }
 
 /// Spans, whatever the log level is: that of the configuration and changes of it are about log lines.
