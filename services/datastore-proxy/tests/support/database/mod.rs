@@ -67,10 +67,19 @@ impl Server {
 
     /// The same, where another port leads to it.
     pub fn endpoint_at(&self, port: u16, plane: &str) -> String {
+        self.url("sextant", port, plane)
+    }
+
+    /// The endpoint of a plane with a user of its own.
+    pub fn endpoint_of(&self, user: &str, plane: &str) -> String {
+        self.url(user, self.port(), plane)
+    }
+
+    fn url(&self, user: &str, port: u16, plane: &str) -> String {
         match self {
-            Self::MariaDb(_) => format!("mysql://sextant@127.0.0.1:{port}/{plane}"),
+            Self::MariaDb(_) => format!("mysql://{user}@127.0.0.1:{port}/{plane}"),
             Self::Postgres(_) => {
-                format!("postgres://sextant@127.0.0.1:{port}/postgres?schema={plane}")
+                format!("postgres://{user}@127.0.0.1:{port}/postgres?schema={plane}")
             }
         }
     }
@@ -100,12 +109,6 @@ pub struct User<'a> {
 }
 
 impl Server {
-    /// The endpoint of a plane with a user of its own.
-    pub fn endpoint_of(&self, user: &str, plane: &str) -> String {
-        let shared = self.endpoint(plane);
-        shared.replacen("://sextant@", &format!("://{user}@"), 1)
-    }
-
     /// Runs statements as whoever may do everything.
     pub async fn administer(&self, statements: &str) {
         let administrator = User {
