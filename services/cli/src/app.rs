@@ -1,17 +1,16 @@
 //! From the parsed command line to the answer.
+mod observe;
+
 use crate::Error;
 use crate::args::{
-    Certificate, Cli, Command, Dashboard, Global, HostedPlane, Kubeconfig, Node, Token,
-    TokenCreate, Trace,
+    Certificate, Cli, Command, Dashboard, Global, HostedPlane, Kubeconfig, Node, Token, TokenCreate,
 };
 use crate::commands::certificate::CertificatesView;
 use crate::commands::credential;
 use crate::commands::kubeconfig::{KubeconfigView, User};
 use crate::commands::node::{NodesView, RemovedNode};
 use crate::commands::status::StatusView;
-use crate::commands::telemetry::{LogLevelsView, SamplingView};
 use crate::commands::token::{self, NewToken, RevokedToken, TokensView};
-use crate::commands::trace::TraceView;
 use crate::commands::version::VersionView;
 use crate::dashboard::draw::Palette;
 use crate::dashboard::view::DashboardView;
@@ -22,12 +21,10 @@ use crate::output::{Format, View, render};
 use crate::pair::{Pair, new_key, request};
 use crate::session::Session;
 use crate::state::{State, write_private};
-use crate::trace::{self, Wanted};
 use clap::CommandFactory;
 use sextant_proto::supervisor::{
-    ChangeTelemetryRequest, ChangeTelemetryResponse, IssueKubeCredentialRequest, KubeAccessRequest,
-    ListCertificatesRequest, ListNodesRequest, ListTokensRequest, RemoveNodeRequest,
-    RevokeTokenRequest, StatusRequest,
+    IssueKubeCredentialRequest, KubeAccessRequest, ListCertificatesRequest, ListNodesRequest,
+    ListTokensRequest, RemoveNodeRequest, RevokeTokenRequest, StatusRequest,
 };
 use std::io::Write;
 use std::path::PathBuf;
@@ -85,16 +82,8 @@ impl Run<'_> {
             Command::Credential => self.credential().await,
             Command::Certificate(Certificate::Check { all }) => self.check_certificates(all).await,
             Command::Node(command) => self.node(command).await,
-            Command::LogLevel(wanted) => {
-                let view = LogLevelsView::from(self.telemetry(wanted.request()).await?);
-                self.show(&view)?;
-                Ok(if view.is_complete() { 0 } else { NOT_READY })
-            }
-            Command::Sampling(wanted) => {
-                let view = SamplingView::from(self.telemetry(wanted.request()).await?);
-                self.show(&view)?;
-                Ok(if view.is_complete() { 0 } else { NOT_READY })
-            }
+            Command::LogLevel(wanted) => self.log_level(wanted).await,
+            Command::Sampling(wanted) => self.sampling(wanted).await,
             Command::Trace(command) => self.trace(command).await,
             Command::Hosted(command) => self.hosted(command).await,
             Command::Version { cluster } => self.version(cluster).await,
@@ -131,25 +120,6 @@ impl Run<'_> {
         }
     }
 
-    async fn trace(&mut self, command: Trace) -> Result<u8, Error> {
-        let (wanted, from) = match command {
-            Trace::Join { node, from } => (Wanted::Join(node), from),
-            Trace::Request { audit_id, from } => (Wanted::Request(audit_id), from),
-            Trace::Pod { pod, from } if pod.contains('/') => (Wanted::Pod(pod), from),
-            Trace::Pod { pod, from } => (Wanted::Pod(format!("default/{pod}")), from),
-            Trace::Show { trace_id, from } => (Wanted::Trace(trace_id), from),
-        };
-        let source = match from.from {
-            Some(path) => trace::Source::Files(path),
-            None => trace::Source::Compose {
-                project: self.global.project.clone(),
-                docker: self.host.docker.clone(),
-            },
-        };
-        let found = trace::find(&source, &wanted).await?;
-        self.show(&TraceView::new(found))
-    }
-
     async fn node(&mut self, command: Node) -> Result<u8, Error> {
         let mut session = self.session().await?;
         match command {
@@ -167,16 +137,6 @@ impl Run<'_> {
                 self.show(&RemovedNode { removed: name })
             }
         }
-    }
-
-    async fn telemetry(
-        &mut self,
-        asked: ChangeTelemetryRequest,
-    ) -> Result<ChangeTelemetryResponse, Error> {
-        let mut session = self.session().await?;
-        session
-            .ask(async |c| c.change_telemetry(asked.clone()).await)
-            .await
     }
 
     async fn hosted(&mut self, command: HostedPlane) -> Result<u8, Error> {

@@ -1,5 +1,10 @@
 //! The command line's grammar.
-use crate::commands::telemetry::RESET;
+mod telemetry;
+mod trace;
+
+pub use telemetry::{LogLevel, Millis, Sampling, Share};
+pub use trace::{Trace, TraceFiles};
+
 use crate::duration;
 use crate::enrol::{Hosted, Place};
 use crate::hosted::Facts;
@@ -167,45 +172,6 @@ pub struct Dashboard {
     pub interval: Duration,
 }
 
-/// `sextant log-level`
-#[derive(Args, Debug)]
-pub struct LogLevel {
-    /// Whose: a part as `sextant status` names it, node-agent or netpol-controller. Each of its processes is meant.
-    pub service: Option<String>,
-    /// error, warn, info, debug or trace; or TARGET=LEVEL, several with commas between, such as
-    /// `datastore_proxy::engine=debug`; or `reset`, for what is configured.
-    #[arg(value_name = "LEVEL")]
-    pub wanted: Option<String>,
-    /// After this time it is as configured again.
-    #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse, requires = "wanted")]
-    pub lasts: Option<Duration>,
-}
-
-/// `sextant sampling`
-#[derive(Args, Debug)]
-pub struct Sampling {
-    /// Whose: a part as `sextant status` names it, node-agent or netpol-controller. Each of its processes is meant.
-    pub service: Option<String>,
-    /// Which share of the traces that begin there is exported, from 0 to 1; or `reset`, for what is configured. What
-    /// failed or was slow is exported anyway.
-    #[arg(value_name = "RATIO", value_parser = share)]
-    pub wanted: Option<Share>,
-    /// What takes this long is slow, such as 200ms or 2s.
-    #[arg(long, value_name = "DURATION", value_parser = millis, requires = "service")]
-    pub slow: Option<Millis>,
-    /// After this time it is as configured again.
-    #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse, requires = "service")]
-    pub lasts: Option<Duration>,
-}
-
-/// A share of the traces, or none: as configured.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Share(pub Option<f64>);
-
-/// A time in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Millis(pub u32);
-
 /// `sextant token …`
 #[derive(Debug, Subcommand)]
 pub enum Token {
@@ -278,54 +244,6 @@ pub enum Certificate {
     },
 }
 
-/// `sextant trace …`
-#[derive(Debug, Subcommand)]
-pub enum Trace {
-    /// The newest join of a node: from node-agent's start until the node is ready.
-    Join {
-        /// The node's name.
-        node: String,
-        /// Where the trace is.
-        #[command(flatten)]
-        from: TraceFiles,
-    },
-    /// One request to the Kubernetes API, down to the database.
-    Request {
-        /// Its audit id: the header Audit-Id of the answer, which `kubectl -v=8` shows.
-        audit_id: String,
-        /// Where the trace is.
-        #[command(flatten)]
-        from: TraceFiles,
-    },
-    /// A pod's start: what kubelet and containerd did, and the policy hook.
-    Pod {
-        /// NAMESPACE/NAME, or NAME in the namespace default.
-        #[arg(value_name = "NAMESPACE/NAME")]
-        pod: String,
-        /// Where the trace is.
-        #[command(flatten)]
-        from: TraceFiles,
-    },
-    /// Any trace, by its id: log lines name it in trace_id.
-    Show {
-        /// Thirty-two hexadecimal digits.
-        #[arg(value_parser = trace_id)]
-        trace_id: String,
-        /// Where the trace is.
-        #[command(flatten)]
-        from: TraceFiles,
-    },
-}
-
-/// Where traces are read from.
-#[derive(Args, Debug)]
-pub struct TraceFiles {
-    /// File of OTLP JSON lines, or folder with such files (`traces*.jsonl`), instead of the collector's in the compose
-    /// project.
-    #[arg(long, value_name = "PATH")]
-    pub from: Option<PathBuf>,
-}
-
 /// `sextant hosted …`
 #[derive(Debug, Subcommand)]
 pub enum HostedPlane {
@@ -370,35 +288,8 @@ pub enum Node {
     },
 }
 
-fn share(text: &str) -> Result<Share, String> {
-    if text == RESET {
-        return Ok(Share(None));
-    }
-    let ratio = text.parse().ok().filter(|r| (0.0..=1.0).contains(r));
-    let ratio = ratio.ok_or_else(|| format!("'{text}' is no number from 0 to 1, nor `{RESET}`"))?;
-    Ok(Share(Some(ratio)))
-}
-
-fn millis(text: &str) -> Result<Millis, String> {
-    let millis = match text.strip_suffix("ms") {
-        Some(number) => number.parse().ok(),
-        None => duration::parse(text)
-            .ok()
-            .and_then(|d| u32::try_from(d.as_millis()).ok()),
-    };
-    let millis = millis.filter(|millis| *millis > 0);
-    let millis = millis.ok_or_else(|| format!("'{text}' is no time like 200ms or 2s"))?;
-    Ok(Millis(millis))
-}
-
 fn facts(text: &str) -> Result<Facts, String> {
     serde_json::from_str(text).map_err(|e| format!("not a JSON object of texts: {e}"))
-}
-
-fn trace_id(text: &str) -> Result<String, String> {
-    let fine = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    fine.then(|| text.to_ascii_lowercase())
-        .ok_or_else(|| format!("'{text}' is no trace id of 32 hexadecimal digits"))
 }
 
 fn server(text: &str) -> Result<String, String> {
@@ -473,14 +364,6 @@ mod tests {
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");
         }
-    }
-
-    #[test]
-    fn times_may_be_short() {
-        assert_eq!(millis("200ms"), Ok(Millis(200)));
-        assert_eq!(millis("2s"), Ok(Millis(2000)));
-        assert_eq!(share("reset"), Ok(Share(None)));
-        assert_eq!(share("0.25"), Ok(Share(Some(0.25))));
     }
 
     #[test]
