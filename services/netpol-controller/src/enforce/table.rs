@@ -1,7 +1,7 @@
 //! Making the kernel's table what the engine says, and keeping it so.
 
 use super::Enforcer;
-use crate::domain::diff::diff;
+use crate::domain::diff::{Plan, diff};
 use crate::domain::ruleset::Ruleset;
 use crate::error::Result;
 use crate::nft::kernel::Kernel;
@@ -46,20 +46,15 @@ impl Enforcer {
 
     /// Commits the difference, or compares with the kernel where its state isn't known. Gives the messages sent.
     async fn commit(&mut self, wanted: &Ruleset, started: Instant) -> Result<usize> {
-        let compiled = || {
-            self.metrics
-                .compile
-                .observe(started.elapsed().as_secs_f64())
-        };
-        let committing;
-        let (plan, cost) = match &self.applied {
-            Some(applied) => {
-                let plan = diff(Some(applied), wanted);
-                if plan.is_empty() {
-                    return Ok(0);
-                }
-                compiled();
-                committing = Instant::now();
+        let plan = self.applied.as_ref().map(|held| diff(Some(held), wanted));
+        if plan.as_ref().is_some_and(Plan::is_empty) {
+            return Ok(0);
+        }
+        let compile = started.elapsed().as_secs_f64();
+        self.metrics.compile.observe(compile);
+        let committing = Instant::now();
+        let (plan, cost) = match plan {
+            Some(plan) => {
                 self.in_kernel(move |kernel| {
                     let cost = kernel.commit(&plan)?;
                     Ok((plan, cost))
@@ -67,8 +62,6 @@ impl Enforcer {
                 .await?
             }
             None => {
-                compiled();
-                committing = Instant::now();
                 let wanted = wanted.clone();
                 self.in_kernel(move |kernel| kernel.enforce(&wanted))
                     .await?
