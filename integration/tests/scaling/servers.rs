@@ -10,7 +10,7 @@ use sextant_integration::load::Load;
 use sextant_integration::{Outcome, eventually, run};
 use sextant_kit::{Drain, DrainTrigger};
 use sextant_runner::balance::Balancer;
-use sextant_testkit::free_port;
+use sextant_testkit::{free_port, kube_apiserver_flags};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -228,24 +228,10 @@ impl Servers {
     }
 
     fn flags(&self, port: u16) -> Vec<String> {
-        let file = |name: &str| self.folder.path().join(name).display().to_string();
-        let mut flags = vec![
-            format!("--etcd-servers={}", self.etcd),
-            format!("--secure-port={port}"),
-            "--bind-address=127.0.0.1".to_owned(),
-            "--endpoint-reconciler-type=none".to_owned(),
-            format!("--tls-cert-file={}", file("server.crt")),
-            format!("--tls-private-key-file={}", file("server.key")),
-            format!("--client-ca-file={}", file("ca.crt")),
-            "--authorization-mode=RBAC".to_owned(),
-            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-            format!("--service-account-key-file={}", file("accounts.pub")),
-            format!(
-                "--service-account-signing-key-file={}",
-                file("accounts.key")
-            ),
-            "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
-        ];
+        let folder = self.folder.path();
+        let mut flags = kube_apiserver_flags(&self.etcd, port, folder);
+        let authority = folder.join("ca.crt");
+        flags.push(format!("--client-ca-file={}", authority.display()));
         let ours = component_config(&ClusterConfig::default(), Component::ApiServer);
         let stop = ours.arguments.into_iter();
         flags.extend(stop.filter(|flag| flag.starts_with("--shutdown-")));
@@ -321,8 +307,8 @@ fn write_files(folder: &Path, balancer: SocketAddr) -> Result<()> {
     });
     let files = [
         ("ca.crt", anchor),
-        ("server.crt", served.signed_by(&server, &issuer)?.pem()),
-        ("server.key", server.serialize_pem()),
+        ("tls.crt", served.signed_by(&server, &issuer)?.pem()),
+        ("tls.key", server.serialize_pem()),
         ("accounts.key", accounts.serialize_pem()),
         ("accounts.pub", accounts.public_key_pem()),
         ("kubeconfig", kubeconfig.to_string()),

@@ -1,7 +1,7 @@
 //! kube-apiserver as a process, with certificates made for it.
 
 use kube::config::AuthInfo;
-use sextant_testkit::{Process, eventually, free_port};
+use sextant_testkit::{Process, eventually, free_port, kube_apiserver_flags};
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,28 +17,15 @@ impl ApiServer {
         let folder = tempfile::tempdir().unwrap();
         let port = free_port();
         let certificate = write_files(folder.path());
-        let file = |name: &str| folder.path().join(name).display().to_string();
-        let flags = [
-            format!("--etcd-servers={etcd}"),
+        let mut flags = kube_apiserver_flags(etcd, port, folder.path());
+        let tokens = folder.path().join("tokens.csv");
+        flags.extend([
             // Often, so that it meets everything else.
             "--etcd-compaction-interval=10s".to_owned(),
-            format!("--secure-port={port}"),
-            "--bind-address=127.0.0.1".to_owned(),
-            "--endpoint-reconciler-type=none".to_owned(),
-            format!("--tls-cert-file={}", file("tls.crt")),
-            format!("--tls-private-key-file={}", file("tls.key")),
-            format!("--token-auth-file={}", file("tokens.csv")),
-            "--authorization-mode=RBAC".to_owned(),
+            format!("--token-auth-file={}", tokens.display()),
             "--disable-admission-plugins=ServiceAccount".to_owned(),
-            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-            format!("--service-account-key-file={}", file("accounts.pub")),
-            format!(
-                "--service-account-signing-key-file={}",
-                file("accounts.key")
-            ),
-            "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
             "--enable-priority-and-fairness=false".to_owned(),
-        ];
+        ]);
         let panics = [("KUBE_WATCHCACHE_CONSISTENCY_CHECKER", "true")];
         let process = Process::spawn(binary, &flags, &panics).unwrap();
         Self {

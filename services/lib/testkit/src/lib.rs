@@ -1,6 +1,7 @@
 //! What tests share: a trust root in memory, a clock, processes with a deadline, network namespaces, waiting,
-//! a hosting cluster, free ports, pages of documentation that are compared with the code.
+//! a kube-apiserver, a hosting cluster, free ports, pages of documentation that are compared with the code.
 
+mod apiserver;
 mod clock;
 mod collector;
 mod documented;
@@ -11,6 +12,7 @@ mod port;
 mod process;
 mod root;
 
+pub use apiserver::kube_apiserver_flags;
 pub use clock::FakeClock;
 pub use collector::{Collector, Span};
 pub use documented::documented;

@@ -1,6 +1,6 @@
 //! The two programs, with keys for this run alone.
 
-use crate::{Process, eventually, free_port};
+use crate::{Process, eventually, free_port, kube_apiserver_flags};
 use http::Method;
 use nix::sys::signal::Signal;
 use sextant_hosting::Client;
@@ -46,24 +46,9 @@ impl KubeApiserver {
     pub(super) fn start(program: &Path, etcd: &str, folder: &Path) -> Self {
         let port = free_port();
         write_files(folder);
-        let file = |name: &str| folder.join(name).display().to_string();
-        let flags = [
-            format!("--etcd-servers={etcd}"),
-            format!("--secure-port={port}"),
-            "--bind-address=127.0.0.1".to_owned(),
-            "--endpoint-reconciler-type=none".to_owned(),
-            format!("--tls-cert-file={}", file("tls.crt")),
-            format!("--tls-private-key-file={}", file("tls.key")),
-            format!("--token-auth-file={}", file("tokens.csv")),
-            "--authorization-mode=RBAC".to_owned(),
-            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-            format!("--service-account-key-file={}", file("accounts.pub")),
-            format!(
-                "--service-account-signing-key-file={}",
-                file("accounts.key")
-            ),
-            "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
-        ];
+        let mut flags = kube_apiserver_flags(etcd, port, folder);
+        let tokens = folder.join("tokens.csv");
+        flags.push(format!("--token-auth-file={}", tokens.display()));
         let process = Process::spawn(program, &flags, &[]).expect("kube-apiserver");
         Self {
             address: format!("127.0.0.1:{port}"),
