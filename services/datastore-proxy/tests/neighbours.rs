@@ -81,6 +81,9 @@ async fn the_documented_rights_are_enough_and_lead_to_no_neighbour(server: Serve
     let own = Served::start_with(config(attacker, attacker, &password)).await;
     works(&own).await;
 
+    let connections = server.number(&connections(&server, victim)).await;
+    assert!((1..=12).contains(&connections), "{connections}");
+
     let starting = Served::told(config(attacker, victim, &password), " denied").await;
     starting.trigger.start();
     let user = User {
@@ -99,6 +102,18 @@ async fn the_documented_rights_are_enough_and_lead_to_no_neighbour(server: Serve
     works(&served).await;
     own.stop().await;
     served.stop().await;
+}
+
+/// How many a plane's user has open: a dozen at most, as it is documented.
+fn connections(server: &Server, user: &str) -> String {
+    match server {
+        Server::Postgres(_) => {
+            format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{user}'")
+        }
+        Server::MariaDb(_) => {
+            format!("SELECT count(*) FROM information_schema.processlist WHERE user = '{user}'")
+        }
+    }
 }
 
 /// All that a plane asks of a database.
