@@ -1,7 +1,7 @@
 //! A cluster of the compose file whose every part can have replicas: its datastore is an etcd.
 
 use crate::load::Streams;
-use crate::{Api, Cluster, eventually, root, run};
+use crate::{Api, Cluster, docker, eventually, root, run};
 use anyhow::{Context, Result, ensure};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use serde_json::Value;
@@ -70,6 +70,31 @@ impl Scaled {
         eventually(&format!("{replicas} of {part}"), SOON, || {
             let ready = self.ready(part)?;
             ensure!(ready == vec![true; replicas], "ready: {ready:?}");
+            Ok(())
+        })
+    }
+
+    /// Lets each replica of a part use so many cores at most.
+    ///
+    /// # Errors
+    /// Docker refuses.
+    pub fn limit(&self, part: &str, cores: f64) -> Result<()> {
+        let replicas = self.compose(&["ps", "--quiet", part])?;
+        let cores = cores.to_string();
+        let mut update = vec!["update", "--cpus", &cores];
+        update.extend(replicas.split_whitespace());
+        docker(&update).map(drop)
+    }
+
+    /// Stops a part's replicas, starts them again and waits until they are ready.
+    ///
+    /// # Errors
+    /// Docker refuses, or they aren't ready within three minutes.
+    pub fn restart(&self, part: &str) -> Result<()> {
+        self.compose(&["restart", part])?;
+        eventually(&format!("{part} is back"), SOON, || {
+            let ready = self.ready(part)?;
+            ensure!(ready.iter().all(|ready| *ready), "ready: {ready:?}");
             Ok(())
         })
     }

@@ -116,15 +116,16 @@ impl Load {
         })
     }
 
-    /// So many clients ask the same, one request at a time each, as quickly as they are answered.
+    /// So many clients ask, one request at a time each, as quickly as they are answered. The first asks the first
+    /// question over and over, the next one the next, and so on around.
     ///
     /// # Errors
     /// The kubeconfig can't be read.
-    pub fn asking(kubeconfig: &Path, clients: u32, question: &Question) -> Result<Self> {
+    pub fn asking(kubeconfig: &Path, clients: usize, questions: &[Question]) -> Result<Self> {
         let (server, runtime) = beginning(kubeconfig)?;
         let (stop, stopped) = watch::channel(false);
         let tally = Arc::new(Tally::default());
-        let clients = (0..clients).map(|_| {
+        let clients = questions.iter().cycle().take(clients).map(|question| {
             let asker = asker::Asker::new(question, &server, &tally);
             runtime.spawn(asker.run(stopped.clone()))
         });

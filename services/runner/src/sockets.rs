@@ -41,7 +41,7 @@ impl Sockets {
         drain: &Drain,
     ) -> Result<Self, Error> {
         let folder = &config.run_folder;
-        let to = |address: &str, service| mesh.channel(address, Peer::Service(service));
+        let to = |address: &str, service| mesh.spread_channel(address, Peer::Service(service));
         let signer = to(&config.token_service, ServiceName::TokenService);
         let signer = jwt::Signer::new(signer, &config.state_folder);
         let kms = to(&config.enroll.cert_authority, ServiceName::CertAuthority);

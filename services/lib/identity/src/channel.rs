@@ -1,8 +1,11 @@
 //! gRPC clients over the mesh.
 
+mod lane;
+
 use crate::identity::{Identity, ServiceName};
 use crate::{tls, window};
 use hyper_util::rt::TokioIo;
+use lane::{Lane, Targets, least};
 use rand::seq::SliceRandom;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
@@ -48,12 +51,16 @@ impl fmt::Display for Peer {
     }
 }
 
-/// A lazily connected gRPC channel that traces and measures every call and carries the trace context.
+/// A lazily connected gRPC channel that traces and measures every call and carries the trace context. It has one
+/// connection, or several over which calls that overlap are spread.
 /// Cheap to clone. Its errors are statuses that name the address.
 #[derive(Clone, Debug)]
 pub struct Channel {
     address: Arc<str>,
-    inner: rpc::Client<tonic::transport::Channel>,
+    /// One or more.
+    lanes: Vec<Lane>,
+    /// That of the next call, chosen when it asks whether there is room.
+    next: usize,
 }
 
 /// What a connection is made with.
@@ -81,27 +88,45 @@ impl Dial {
 }
 
 impl Channel {
-    pub(crate) fn new(address: &str, dial: watch::Receiver<Arc<Dial>>) -> Self {
+    /// One with up to so many connections, each of which prefers an address that the others don't have.
+    pub(crate) fn new(address: &str, dial: watch::Receiver<Arc<Dial>>, connections: usize) -> Self {
         let address: Arc<str> = address.into();
-        // The connector dials `address` itself; the URI only fills in :authority.
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))
-            .unwrap_or_else(|_| Endpoint::from_static("http://mesh"))
-            .connect_timeout(CONNECT_DEADLINE)
-            .initial_stream_window_size(window::STREAM)
-            .initial_connection_window_size(window::connection(window::STREAMS, window::STREAM))
-            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-            .keep_alive_timeout(KEEPALIVE_DEADLINE)
-            .keep_alive_while_idle(true);
-        let target = Arc::clone(&address);
-        let inner = endpoint.connect_with_connector_lazy(tower::service_fn(move |_| {
-            let (address, dial) = (Arc::clone(&target), Arc::clone(&dial.borrow()));
-            async move { connect(&address, &dial).await.map(TokioIo::new) }
-        }));
+        let targets = Targets::new(connections);
+        let lanes = (0..connections).map(|lane| {
+            let endpoint = endpoint(&address);
+            let (address, dial, targets) = (Arc::clone(&address), dial.clone(), targets.clone());
+            let connector = tower::service_fn(move |_| {
+                let (address, targets) = (Arc::clone(&address), targets.clone());
+                let dial = Arc::clone(&dial.borrow());
+                async move {
+                    let used = |target| targets.others(lane, target);
+                    let stream = connect(&address, &dial, used).await?;
+                    targets.connected(lane, stream.get_ref().0.peer_addr().ok());
+                    Ok::<_, std::io::Error>(TokioIo::new(stream))
+                }
+            });
+            Lane::new(rpc::Client::new(
+                endpoint.connect_with_connector_lazy(connector),
+            ))
+        });
         Self {
+            lanes: lanes.collect(),
             address,
-            inner: rpc::Client::new(inner),
+            next: 0,
         }
     }
+}
+
+fn endpoint(address: &str) -> Endpoint {
+    // The connector dials `address` itself; the URI only fills in :authority.
+    Endpoint::from_shared(format!("http://{address}"))
+        .unwrap_or_else(|_| Endpoint::from_static("http://mesh"))
+        .connect_timeout(CONNECT_DEADLINE)
+        .initial_stream_window_size(window::STREAM)
+        .initial_connection_window_size(window::connection(window::STREAMS, window::STREAM))
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_DEADLINE)
+        .keep_alive_while_idle(true)
 }
 
 impl tower::Service<http::Request<Body>> for Channel {
@@ -110,15 +135,21 @@ impl tower::Service<http::Request<Body>> for Channel {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Status>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        self.inner
+        self.next = least(&self.lanes);
+        self.lanes[self.next]
+            .connection
             .poll_ready(cx)
             .map_err(|e| unavailable(&self.address, e))
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let address = Arc::clone(&self.address);
-        let call = self.inner.call(request);
-        Box::pin(async move { call.await.map_err(|e| unavailable(&address, e)) })
+        let lane = &mut self.lanes[self.next];
+        let (call, open) = (lane.connection.call(request), lane.begin());
+        Box::pin(async move {
+            let answer = call.await.map_err(|e| unavailable(&address, e))?;
+            Ok(open.with(answer))
+        })
     }
 }
 
@@ -150,14 +181,17 @@ fn unavailable(address: &str, error: tonic::transport::Error) -> Status {
     Status::new(code, story)
 }
 
-/// Resolves `address`, tries its addresses in random order, and shakes hands with the first that answers.
+/// Resolves `address`, tries its addresses in random order, the least used first, and shakes hands with the first that
+/// answers.
 pub(crate) async fn connect(
     address: &str,
     dial: &Dial,
+    used: impl Fn(SocketAddr) -> usize,
 ) -> Result<TlsStream<TcpStream>, std::io::Error> {
     let config = dial.config.clone().map_err(std::io::Error::other)?;
     let mut targets = resolve(address).await?;
     targets.shuffle(&mut rand::rng());
+    targets.sort_by_key(|target| used(*target));
     let mut failure = std::io::Error::new(
         std::io::ErrorKind::NotFound,
         format!("{address} has no address"),

@@ -183,7 +183,7 @@ async fn enroll(
         peer,
     };
     let dial = Dial::new(tls::client_config(&anchors, wanted, None, &[b"h2"])?, None);
-    let channel = Channel::new(&config.cert_authority, watch::channel(Arc::new(dial)).1);
+    let channel = Channel::new(&config.cert_authority, watch::channel(Arc::new(dial)).1, 1);
 
     let key = KeyPair::generate()?;
     let csr = key.csr_der()?.into();

@@ -14,6 +14,8 @@ use tokio::sync::watch;
 
 /// Where cert-authority is unless told otherwise.
 pub(crate) const CERT_AUTHORITY: &str = "cert-authority:7443";
+/// Connections of a channel that is spread: one client keeps so many replicas busy.
+const SPREAD: usize = 4;
 
 /// A mesh identity with its current certificate and anchors. Cheap to clone; clones share both.
 #[derive(Clone, Debug)]
@@ -67,7 +69,13 @@ impl Mesh {
     /// A lazy channel to `address` (host:port). Every connect resolves all addresses, picks one at random, uses
     /// the newest certificate, and demands that the peer is `peer`.
     pub fn channel(&self, address: &str, peer: Peer) -> Channel {
-        dial(self.material(), address, peer)
+        dial(self.material(), address, peer, 1)
+    }
+
+    /// [`Mesh::channel`] for calls that any replica answers: those that overlap go over up to four connections, to as
+    /// many replicas.
+    pub fn spread_channel(&self, address: &str, peer: Peer) -> Channel {
+        dial(self.material(), address, peer, SPREAD)
     }
 
     /// TLS for a mesh listener.
@@ -84,7 +92,7 @@ impl Mesh {
     /// A channel to datastore-proxy (host:port) with a DATASTORE_CLIENT leaf.
     pub fn datastore_channel(&self, address: &str, leaf: &Leaf) -> Channel {
         let peer = Peer::Service(ServiceName::DatastoreProxy);
-        dial(self.datastore_material(leaf), address, peer)
+        dial(self.datastore_material(leaf), address, peer, 1)
     }
 
     /// A client of cert-authority.
@@ -101,7 +109,8 @@ impl Mesh {
         collector::secure(move |address| {
             let dial = Arc::clone(&dial.borrow());
             Box::pin(async move {
-                let connecting = tokio::time::timeout(CONNECT_DEADLINE, connect(&address, &dial));
+                let connecting =
+                    tokio::time::timeout(CONNECT_DEADLINE, connect(&address, &dial, |_| 0));
                 let late = |_| std::io::Error::from(std::io::ErrorKind::TimedOut);
                 Ok(Box::new(connecting.await.map_err(late)??) as Box<dyn Connection>)
             })
@@ -131,8 +140,8 @@ impl Mesh {
 }
 
 /// A channel to `address` that demands `peer`.
-fn dial(material: Material, address: &str, peer: Peer) -> Channel {
-    Channel::new(address, dialling(material, peer))
+fn dial(material: Material, address: &str, peer: Peer, connections: usize) -> Channel {
+    Channel::new(address, dialling(material, peer), connections)
 }
 
 /// What connections to `peer` are made with, followed.

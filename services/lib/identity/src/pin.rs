@@ -166,7 +166,7 @@ async fn open(address: &str, dial: &Dial) -> Result<(SendRequest<Full<Bytes>>, [
         address: address.to_owned(),
         reason,
     };
-    let stream = channel::connect(address, dial)
+    let stream = channel::connect(address, dial, |_| 0)
         .await
         .map_err(|e| failed(e.to_string()))?;
     let exporter =

@@ -75,6 +75,7 @@ impl Shared {
             drain.clone(),
         ));
         let peer = Peer::Service(ServiceName::TokenService);
+        let tokens = parts.mesh.spread_channel(&parts.config.token_service, peer);
         let shared = Self {
             replica,
             hub,
@@ -85,7 +86,7 @@ impl Shared {
             kube_nodes,
             issuer: Issuer::new(parts.mesh.clone(), store.clone(), Arc::clone(&cluster)),
             cluster,
-            tokens: JoinTokensClient::new(parts.mesh.channel(&parts.config.token_service, peer)),
+            tokens: JoinTokensClient::new(tokens),
             events: EventsFollower::start(api.clone(), drain),
             api,
         };

@@ -89,22 +89,22 @@ impl ServerTls {
     }
 }
 
-/// Serves gRPC until drained, callers authorised by [`crate::authz::TABLE`].
+/// How long a service stays connected to one replica of another: soon after there are more of them, each has its share.
+const AMONG_SERVICES: Duration = Duration::from_secs(10 * 60);
+
+/// Serves gRPC to other services until drained, callers authorised by [`crate::authz::TABLE`].
 pub async fn serve_grpc(
     listener: TcpListener,
     tls: ServerTls,
     routes: Routes,
     drain: Drain,
 ) -> Result<(), Error> {
-    serve_grpc_with(
-        listener,
-        tls,
-        routes,
-        Arc::new(Table::default()),
-        Limits::default(),
-        drain,
-    )
-    .await
+    let limits = Limits {
+        max_connection_age: AMONG_SERVICES,
+        ..Limits::default()
+    };
+    let table = Arc::new(Table::default());
+    serve_grpc_with(listener, tls, routes, table, limits, drain).await
 }
 
 /// [`serve_grpc`] with a decision of the caller's instead of the table.
