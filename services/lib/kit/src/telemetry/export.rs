@@ -117,7 +117,7 @@ fn failed(error: ExporterBuildError) -> Error {
     Error::Telemetry(error.to_string())
 }
 
-/// Sends events as OTLP log records. The logger itself adds the current trace context.
+/// Sends events as OTLP log records.
 pub(super) struct LogLayer {
     logger: SdkLogger,
 }
@@ -148,6 +148,9 @@ impl<S: Subscriber> Layer<S> for LogLayer {
             Level::TRACE => Severity::Trace,
         });
         event.record(&mut Fields(&mut record));
+        if let Some(span) = super::current_span() {
+            record.set_trace_context(span.trace_id(), span.span_id(), Some(span.trace_flags()));
+        }
         self.logger.emit(record);
     }
 }

@@ -1,6 +1,5 @@
 //! Log lines: one JSON object each, with the trace and span that they belong to.
 
-use opentelemetry::trace::TraceContextExt as _;
 use serde_json::{Map, Value};
 use std::fmt::{self, Debug};
 use tracing::field::{Field, Visit};
@@ -35,12 +34,9 @@ where
         line.put("service", self.service);
         line.put("target", metadata.target());
         event.record(&mut line);
-        // tracing-opentelemetry makes the entered span's context the current one.
-        let current = opentelemetry::Context::current();
-        let trace = current.span().span_context().clone();
-        if trace.is_valid() {
-            line.put("trace_id", trace.trace_id().to_string());
-            line.put("span_id", trace.span_id().to_string());
+        if let Some(span) = super::current_span() {
+            line.put("trace_id", span.trace_id().to_string());
+            line.put("span_id", span.span_id().to_string());
         }
         let text = serde_json::to_string(&line.0).map_err(|_| fmt::Error)?;
         writeln!(writer, "{text}")

@@ -19,7 +19,7 @@ use crate::config::{Common, LogFormat};
 use crate::error::Error;
 use control::Sampling;
 use export::{Exporters, LogLayer};
-use opentelemetry::trace::TracerProvider as _;
+use opentelemetry::trace::{SpanContext, TraceContextExt as _, TracerProvider as _};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use repeats::Repeats;
 use sampling::{Rule, SLOW};
@@ -136,7 +136,19 @@ where
         .with_tracked_inactivity(false)
         .with_threads(false)
         .with_location(false)
+        // A future is entered at each poll. Log lines look for their span when they are written: see `current_span`.
+        .with_context_activation(false)
         .with_filter(of_traces())
+}
+
+/// Trace and span that whatever is said now belongs to.
+fn current_span() -> Option<SpanContext> {
+    let context = tracing::dispatcher::get_default(|dispatch| {
+        let current = dispatch.current_span();
+        tracing_opentelemetry::get_otel_context(current.id()?, dispatch)
+    })?;
+    let span = context.span().span_context().clone();
+    span.is_valid().then_some(span)
 }
 
 /// Spans, whatever the log level is: that of the configuration and changes of it are about log lines.
