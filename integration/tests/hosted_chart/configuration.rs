@@ -15,7 +15,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 /// What this program does when it is called by this name.
 pub fn role(name: &OsStr) -> Option<fn() -> ExitCode> {
-    let role: fn() -> ExitCode = match name.as_bytes() {
+    let role: fn() -> ExitCode = match Path::new(name).file_name()?.as_bytes() {
         b"cert-authority" => sextant_kit::main::<cert_authority::app::App>,
         b"datastore-proxy" => sextant_kit::main::<datastore_proxy::app::App>,
         b"runner" => sextant_kit::main::<sextant_runner::app::Runner>,

@@ -1,21 +1,25 @@
-//! The services themselves with the environment and the accounts that the chart gives them, on a kube-apiserver that enforces
-//! its roles: what they are granted is enough to come up, and their account is what makes them who they are.
+//! The services themselves with the environment, the mounts and the accounts that the chart gives them, on a kube-apiserver
+//! that enforces its roles: what they are granted is enough to come up, their account is what makes them who they are, and
+//! what kubelet runs as startup probe says what they wait for.
 
-use crate::chart::{NAMESPACE, Pod, RELEASE, Rendered, folder};
-use crate::configuration::called;
+use crate::chart::{NAMESPACE, Pod, RELEASE, Rendered, folder, program};
+use crate::container::{Account, Container};
 use crate::server::Server;
 use anyhow::{Context as _, Result, ensure};
 use sextant_integration::{eventually, run};
 use sextant_testkit::free_port;
 use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(60);
 const QUICK: Duration = Duration::from_secs(10);
 
 pub fn accounts_are_enough_and_needed(helm: &Path) -> Result<()> {
+    if !Container::possible() {
+        return Ok(());
+    }
     let Some(server) = Server::start()? else {
         return Ok(());
     };
@@ -23,7 +27,7 @@ pub fn accounts_are_enough_and_needed(helm: &Path) -> Result<()> {
         .helm(helm, &["install", RELEASE, &folder().to_string_lossy()])?
         .ok()?;
     let rendered = Rendered::named(helm, "default")?;
-    let plane = Plane::new(&server, rendered.pods())?;
+    let plane = Plane::new(&server, rendered.pods());
 
     let authority = plane.start("cert-authority", "cert-authority")?;
     authority.is_ready()?;
@@ -38,11 +42,24 @@ pub fn accounts_are_enough_and_needed(helm: &Path) -> Result<()> {
     datastore.is_ready()?;
     // Another part's account doesn't make it token-service, and its own does.
     let impostor = plane.start("token-service", "supervisor")?;
-    impostor.waits_for("identity: enrolling as service/token-service")?;
+    let refused = ["identity: enrolling as service/token-service", "supervisor"];
+    impostor.waits_for(&refused)?;
     drop(impostor);
     let tokens = plane.start("token-service", "token-service")?;
     tokens.is_ready()?;
-    plane.start("supervisor", "supervisor")?.is_ready()
+    let supervisor = plane.start("supervisor", "supervisor")?;
+    supervisor.is_ready()?;
+
+    if program("TEST_KUBE_CONTROLLER_MANAGER").is_none() {
+        return Ok(());
+    }
+    // No kube-apiserver of the plane runs here, so nobody has the version that this one must not be newer than.
+    let name = "kube-controller-manager";
+    let withheld = plane.start(name, name)?;
+    withheld.waits_for(&[
+        "configuration: ",
+        "waiting until every kube-apiserver has v1.",
+    ])
 }
 
 /// Pods of the chart as processes on loopback.
@@ -52,43 +69,38 @@ struct Plane<'a> {
     authority: u16,
     datastore: u16,
     tokens: u16,
+    supervisor: u16,
 }
 
 /// A part that runs; killed when dropped.
 struct Part {
     child: Child,
-    program: &'static str,
-    environment: Vec<(String, String)>,
-    log: PathBuf,
+    name: &'static str,
+    container: Container,
 }
 
 impl<'a> Plane<'a> {
-    fn new(server: &'a Server, pods: Vec<Pod>) -> Result<Self> {
-        let [authority, datastore, tokens] = std::array::from_fn(|_| free_port());
-        Ok(Self {
+    fn new(server: &'a Server, pods: Vec<Pod>) -> Self {
+        let [authority, datastore, tokens, supervisor] = std::array::from_fn(|_| free_port());
+        Self {
             server,
             pods,
             authority,
             datastore,
             tokens,
-        })
+            supervisor,
+        }
     }
 
     /// Starts a part with the tokens of an account.
     fn start(&self, part: &'static str, account: &str) -> Result<Part> {
         let home = self.server.folder(&format!("{part}-as-{account}"))?;
-        self.mount(&home, account)?;
-        let pod = self
-            .pods
-            .iter()
-            .find(|pod| pod.part == part)
-            .context("no pod")?;
-        let mut environment = pod.environment();
-        environment.extend(self.here(part, &home)?);
-        let log = home.join("log");
-        let output = File::create(&log)?;
-        let mut command = called(part)?;
-        command.arg("serve").envs(environment.iter().cloned());
+        let pods = &mut self.pods.iter();
+        let pod = pods.find(|pod| pod.part == part).context("no pod")?;
+        let account = self.account(account)?;
+        let container = Container::new(pod, &account, home, self.here(part))?;
+        let output = File::create(container.log())?;
+        let mut command = container.main();
         command
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
@@ -98,44 +110,36 @@ impl<'a> Plane<'a> {
             .with_context(|| format!("starting {part}"))?;
         Ok(Part {
             child,
-            program: part,
-            environment,
-            log,
+            name: part,
+            container,
         })
     }
 
-    /// What kubelet mounts for a pod with this account, its tokens made by the API server.
-    fn mount(&self, home: &Path, account: &str) -> Result<()> {
-        let account = format!("demo-sextant-{account}");
+    /// What kubelet asks the API server for.
+    fn account(&self, name: &str) -> Result<Account> {
+        let account = format!("demo-sextant-{name}");
         let token = |flags: &[&str]| {
             let arguments = [&["create", "token", &account, "--duration=10m"], flags].concat();
             self.server.kubectl(&arguments, "")
         };
-        let enrol = format!("--audience=sextant:{NAMESPACE}:demo-sextant");
-        let files = [
-            ("api/token", token(&[])?),
-            ("api/ca.crt", self.server.certificate()?),
-            ("api/namespace", NAMESPACE.to_owned()),
-            ("enrol/token", token(&[&enrol])?),
-        ];
-        for folder in ["api", "enrol", "state"] {
-            std::fs::create_dir_all(home.join(folder))?;
-        }
-        for (name, text) in files {
-            std::fs::write(home.join(name), text)?;
-        }
-        Ok(())
+        let audience = format!("--audience=sextant:{NAMESPACE}:demo-sextant");
+        Ok(Account {
+            api: token(&[])?,
+            enrol: token(&[&audience])?,
+            authority: self.server.certificate()?,
+            namespace: NAMESPACE,
+        })
     }
 
-    /// Where folders and ports are on this machine.
-    fn here(&self, part: &str, home: &Path) -> Result<Vec<(String, String)>> {
-        let at = |name: &str| home.join(name).display().to_string();
+    /// Addresses of a network that all share, instead of each pod's own and the Services' names.
+    fn here(&self, part: &str) -> Vec<(String, String)> {
         let loopback = |port: u16| format!("127.0.0.1:{port}");
         let [admin, public, other] = std::array::from_fn(|_| free_port());
         let listen = match part {
             "cert-authority" => self.authority,
             "datastore-proxy" => self.datastore,
             "token-service" => self.tokens,
+            "supervisor" => self.supervisor,
             _ => other,
         };
         let mut all = vec![
@@ -144,69 +148,48 @@ impl<'a> Plane<'a> {
             ("SEXTANT_COMMON__ADMIN_LISTEN", loopback(admin)),
             ("SEXTANT_LISTEN", loopback(listen)),
         ];
-        match part {
-            "cert-authority" => all.extend([
-                ("SEXTANT_STATE_FOLDER", at("state")),
-                ("SEXTANT_HOSTING__API__FOLDER", at("api")),
-            ]),
-            _ => all.extend([
-                ("SEXTANT_ENROLL__CERT_AUTHORITY", loopback(self.authority)),
-                ("SEXTANT_ENROLL__FOLDER", at("enrol")),
-                ("SEXTANT_ENROLL__HOSTING_API__FOLDER", at("api")),
-            ]),
+        if part != "cert-authority" {
+            all.push(("SEXTANT_ENROLL__CERT_AUTHORITY", loopback(self.authority)));
         }
         match part {
-            "datastore-proxy" => all.push((
-                "SEXTANT_ENDPOINT",
-                format!("sqlite://{}", at("state/state.db")),
-            )),
             "token-service" => all.push(("SEXTANT_DATASTORE", loopback(self.datastore))),
             "supervisor" => all.extend([
                 ("SEXTANT_DATASTORE", loopback(self.datastore)),
                 ("SEXTANT_TOKEN_SERVICE", loopback(self.tokens)),
                 ("SEXTANT_PUBLIC_LISTEN", loopback(public)),
             ]),
+            "kube-controller-manager" => {
+                all.push(("SEXTANT_SUPERVISOR", loopback(self.supervisor)));
+            }
             _ => {}
         }
-        Ok(all
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect())
+        let owned = |(name, value): (&str, String)| (name.to_owned(), value);
+        all.into_iter().map(owned).collect()
     }
 }
 
 impl Part {
     fn is_ready(&self) -> Result<()> {
-        eventually(&format!("{} is ready", self.program), SOON, || {
-            let said = self.healthcheck()?;
+        eventually(&format!("{} is ready", self.name), SOON, || {
+            let said = self.startup_probe()?;
             ensure!(said.is_empty(), "{said}; its log: {}", self.last_words());
             Ok(())
         })
     }
 
-    /// It says why it isn't ready, and that is an answer of cert-authority's.
-    fn waits_for(&self, words: &str) -> Result<()> {
-        eventually(
-            &format!("{} waits for {words:?}", self.program),
-            SOON,
-            || {
-                let said = self.healthcheck()?;
-                ensure!(
-                    said.contains(words) && said.contains("supervisor"),
-                    "{said}"
-                );
-                Ok(())
-            },
-        )
+    /// It says why it isn't ready, in all these words.
+    fn waits_for(&self, words: &[&str]) -> Result<()> {
+        eventually(&format!("{} waits for {words:?}", self.name), SOON, || {
+            let said = self.startup_probe()?;
+            let told = words.iter().all(|word| said.contains(word));
+            ensure!(told, "{said}; its log: {}", self.last_words());
+            Ok(())
+        })
     }
 
-    /// What it waits for; nothing once it is ready.
-    fn healthcheck(&self) -> Result<String> {
-        let mut command: Command = called(self.program)?;
-        command
-            .arg("healthcheck")
-            .envs(self.environment.iter().cloned());
-        let outcome = run(&mut command, QUICK)?;
+    /// What kubelet puts into the pod's events; nothing once it is ready.
+    fn startup_probe(&self) -> Result<String> {
+        let outcome = run(&mut self.container.startup_probe(), QUICK)?;
         Ok(match outcome.code {
             0 => String::new(),
             _ => format!("{}{}", outcome.stdout, outcome.stderr),
@@ -214,7 +197,7 @@ impl Part {
     }
 
     fn last_words(&self) -> String {
-        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let log = std::fs::read_to_string(self.container.log()).unwrap_or_default();
         let last: Vec<&str> = log.lines().rev().take(4).collect();
         last.join("\n")
     }

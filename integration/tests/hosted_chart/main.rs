@@ -7,6 +7,7 @@
 mod access;
 mod chart;
 mod configuration;
+mod container;
 mod edges;
 mod enrol;
 mod judged;
