@@ -93,6 +93,8 @@
 {{- fail (printf "public.%s.enabled is true, but public.%s.endpoint is empty: the route goes by its host name; set it to name:port" $way $name) -}}
 {{- end -}}
 {{- end -}}
+{{- else if and (or $public.gateway.enabled $public.ingress.enabled) (regexMatch "^([0-9.]+|\\[.*\\]):[0-9]+$" $ours.endpoint) -}}
+{{- fail (printf "public.%s.endpoint is %q, but routes go by the host name in TLS, which an address isn't: set it to name:port" $name $ours.endpoint) -}}
 {{- end -}}
 {{- end -}}
 {{- if and $public.gateway.enabled (not $public.gateway.parentRefs) -}}

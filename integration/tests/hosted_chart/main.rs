@@ -47,6 +47,7 @@ cases! {
     access::names_in_the_cluster_are_ours_alone,
     shape::nothing_secret_is_rendered,
     shape::services_and_monitors_find_their_pods,
+    shape::routes_lead_to_services,
     shape::data_is_kept_unless_told_otherwise,
     shape::versions_are_those_of_the_images,
     configuration::services_know_their_settings,

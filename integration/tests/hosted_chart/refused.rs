@@ -52,6 +52,15 @@ const WRONG: &[(&[&str], &str)] = &[
     ),
     // Rules over several values.
     (
+        &[
+            "public.ingress.enabled=true",
+            "public.apiserver.endpoint=198.51.100.7:6443",
+            "public.supervisor.endpoint=join.example.org:443",
+        ],
+        "public.apiserver.endpoint is \"198.51.100.7:6443\", but routes go by the host name in TLS, which an address isn't: \
+         set it to name:port",
+    ),
+    (
         &["datastoreProxy.replicas=3"],
         "datastoreProxy.replicas is 3, but datastore-proxy keeps its state on one volume and has one replica: set it to \
          1, or datastore.type to postgres, mysql or etcd",

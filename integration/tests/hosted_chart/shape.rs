@@ -103,6 +103,58 @@ pub fn services_and_monitors_find_their_pods(helm: &Path) -> Result<()> {
     Ok(())
 }
 
+/// By the host names of both endpoints, to Services and ports that there are; kube-apiserver's certificate has its name.
+pub fn routes_lead_to_services(helm: &Path) -> Result<()> {
+    let rendered = Rendered::named(helm, "routes")?;
+    let mut led = Vec::new();
+    for route in rendered.of_kind("TLSRoute") {
+        let backend = &route["spec"]["rules"][0]["backendRefs"][0];
+        let hosts = &route["spec"]["hostnames"];
+        ensure!(
+            hosts.as_array().is_some_and(|all| all.len() == 1),
+            "{route}"
+        );
+        led.push((
+            text(&hosts[0]),
+            text(&backend["name"]),
+            backend["port"].clone(),
+        ));
+    }
+    for ingress in rendered.of_kind("Ingress") {
+        for rule in items(&ingress["spec"]["rules"]) {
+            let service = &rule["http"]["paths"][0]["backend"]["service"];
+            let port = service["port"]["number"].clone();
+            led.push((text(&rule["host"]), text(&service["name"]), port));
+        }
+    }
+    led.sort_by_key(|(host, ..)| host.clone());
+    let api = ("api.example.org", "demo-sextant-kube-apiserver");
+    let join = ("join.example.org", "demo-sextant-supervisor-public");
+    let led: Vec<_> = led
+        .iter()
+        .map(|(host, service, port)| ((host.as_str(), service.as_str()), port))
+        .collect();
+    let hosts: Vec<_> = led.iter().map(|(route, _)| *route).collect();
+    ensure!(hosts == [api, api, join, join], "{hosts:?}");
+    for ((_, name), port) in led {
+        let service = rendered
+            .of_kind("Service")
+            .find(|one| one["metadata"]["name"] == name);
+        let service = service.with_context(|| format!("no Service {name}"))?;
+        let ports = items(&service["spec"]["ports"]);
+        ensure!(ports.iter().any(|one| one["port"] == *port), "{service}");
+    }
+    let pods = rendered.pods();
+    let authority = pods.iter().find(|pod| pod.part == "cert-authority");
+    let environment = authority.context("no cert-authority")?.environment();
+    let names = environment
+        .iter()
+        .find(|(name, _)| name == "SEXTANT_APISERVER__NAMES");
+    let names = &names.context("no names of kube-apiserver")?.1;
+    ensure!(names.contains("\"api.example.org\""), "{names}");
+    Ok(())
+}
+
 fn monitors(rendered: &Rendered, pods: &[Pod]) -> Result<()> {
     for monitor in rendered.of_kind("PodMonitor") {
         let selected = selected(pods, &monitor["spec"]["selector"]["matchLabels"]);
