@@ -50,15 +50,14 @@ pub enum Error {
         advice: &'static str,
     },
     /// The supervisor doesn't take the enrolment token.
-    #[error(
-        "{message} (the token came from {place}; it is rewritten every few minutes, so \
-             an old one means that cert-authority doesn't run or that clocks differ)"
-    )]
+    #[error("{message} (the token came from {place}; {advice})")]
     EnrolmentRefused {
         /// The supervisor's sentence.
         message: String,
         /// Where the token was read.
         place: String,
+        /// What that says.
+        advice: String,
     },
     /// The enrolment token or the certificates to pin can't be used.
     #[error("{place}: {found}; cert-authority writes `token` and `ca.pem` there while it runs")]
@@ -123,25 +122,28 @@ pub enum Error {
     },
     /// Nobody answers there, or somebody else.
     #[error(
-        "can't reach the supervisor at {address}: {found}; start the cluster with `make up`, or \
-         name another address with --server"
+        "can't reach the supervisor at {address}: {found}; {advice}, or name another address with --server"
     )]
     Unreachable {
         /// The address tried.
         address: String,
         /// What was found.
         found: String,
+        /// What to do.
+        advice: String,
     },
     /// Somebody answers there, but no conversation with this cluster's supervisor comes about.
     #[error(
         "no conversation comes about with the supervisor at {address}: {found}; \
-         a cluster that is starting needs some seconds, then look at `docker compose logs supervisor`"
+         a cluster that is starting needs some seconds, then look at {advice}"
     )]
     Strange {
         /// The address tried.
         address: String,
         /// What was found.
         found: String,
+        /// Where to look.
+        advice: String,
     },
 }
 

@@ -5,11 +5,22 @@ use tokio::net::TcpStream;
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
+/// What to do about a cluster that doesn't answer, by where it runs: ends of sentences.
+#[derive(Clone, Debug)]
+pub struct Advice {
+    /// When nobody is there.
+    pub unreachable: String,
+    /// Where to look when a conversation fails.
+    pub strange: String,
+    /// What it says when a token isn't taken.
+    pub refused: String,
+}
+
 /// Whether anybody listens at `server` (host:port).
 ///
 /// # Errors
 /// When the name isn't known or nobody accepts a connection within 5 s.
-pub async fn reach(server: &str) -> Result<(), Error> {
+pub async fn reach(server: &str, advice: &Advice) -> Result<(), Error> {
     let found = match tokio::time::timeout(DEADLINE, TcpStream::connect(server)).await {
         Ok(Ok(_)) => return Ok(()),
         Ok(Err(error)) => error.to_string(),
@@ -18,15 +29,17 @@ pub async fn reach(server: &str) -> Result<(), Error> {
     Err(Error::Unreachable {
         address: server.to_owned(),
         found,
+        advice: advice.unreachable.clone(),
     })
 }
 
 /// Why a conversation with `server` failed: nobody is there, or what was `found`.
-pub async fn explain(server: &str, found: String) -> Error {
-    match reach(server).await {
+pub async fn explain(server: &str, found: String, advice: &Advice) -> Error {
+    match reach(server, advice).await {
         Ok(()) => Error::Strange {
             address: server.to_owned(),
             found,
+            advice: advice.strange.clone(),
         },
         Err(error) => error,
     }
@@ -35,19 +48,21 @@ pub async fn explain(server: &str, found: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::enrol::Source;
 
     #[tokio::test]
     async fn notices_that_nobody_listens() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let server = listener.local_addr().unwrap().to_string();
-        reach(&server).await.unwrap();
-        let error = explain(&server, "odd".into()).await;
+        let advice = Source::Folder("/x".into()).advice();
+        reach(&server, &advice).await.unwrap();
+        let error = explain(&server, "odd".into(), &advice).await;
         assert!(
             error.to_string().contains(": odd") && error.exit_code() == 3,
             "{error}"
         );
         drop(listener);
-        let error = explain(&server, "odd".into()).await;
+        let error = explain(&server, "odd".into(), &advice).await;
         assert!(
             error.to_string().contains("refused") && error.exit_code() == 3,
             "{error}"

@@ -101,7 +101,7 @@ impl Session {
     async fn connect_anew(&self, refused: &Admin, first: Error) -> Result<Connected, Error> {
         match self.enrol(Some(refused)).await {
             Ok(admin) => connect(&self.server, admin),
-            Err(Error::Strange { address, found }) => Err(Error::Strange { address, found }),
+            Err(strange @ Error::Strange { .. }) => Err(strange),
             Err(second) => Err(Error::NotAgain {
                 first: first.into(),
                 second: second.into(),
@@ -124,10 +124,11 @@ impl Session {
             return Ok(admin);
         }
         // A cluster that doesn't run is likelier than a Docker that isn't there, and a better message.
-        reach(&self.server).await?;
+        let advice = self.source.advice();
+        reach(&self.server, &advice).await?;
         let voucher = self.source.read().await?;
         let key = new_key()?;
-        let answer = enrol::enrol(&self.server, &voucher, request(&key)?).await?;
+        let answer = enrol::enrol(&self.server, &voucher, request(&key)?, &advice).await?;
         let admin = Admin {
             trust: answer.trust,
             pair: Pair::new(answer.certificate, &key)?,
@@ -166,7 +167,7 @@ impl Session {
         match tokio::time::timeout(RPC_DEADLINE, call).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
             Ok(Err(status)) => Err(match self.made_here(&status) {
-                Some(found) => explain(&self.server, found).await,
+                Some(found) => explain(&self.server, found, &self.source.advice()).await,
                 None => Error::Cluster {
                     code: format!("{:?}", status.code()),
                     message: status.message().to_owned(),
@@ -174,7 +175,7 @@ impl Session {
             }),
             Err(_) => {
                 let found = format!("no answer within {} s", RPC_DEADLINE.as_secs());
-                Err(explain(&self.server, found).await)
+                Err(explain(&self.server, found, &self.source.advice()).await)
             }
         }
     }

@@ -3,6 +3,7 @@
 
 use super::Voucher;
 use crate::Error;
+use crate::reach::Advice;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
 use kube::api::PostParams;
@@ -99,6 +100,24 @@ impl Hosted {
             context: Some(context.ok_or_else(none)?),
             kubeconfig: Some(path),
         })
+    }
+
+    /// What to do where the plane doesn't answer.
+    pub(super) fn advice(&self) -> Advice {
+        let Place { namespace, name } = &self.place;
+        Advice {
+            unreachable: format!(
+                "look at its pods in the hosting cluster (`kubectl get pods --namespace {namespace}`) and at \
+                 public.supervisor in its values"
+            ),
+            strange: format!(
+                "`kubectl logs --namespace {namespace} deployment/{name}-supervisor` in the hosting cluster"
+            ),
+            refused: format!(
+                "the hosting cluster has just made it, so cert-authority can't have it reviewed there, or clocks \
+                 differ: look at the log of {name}-cert-authority in namespace {namespace}"
+            ),
+        }
     }
 
     /// A token for the administrator, and whom to show it to.

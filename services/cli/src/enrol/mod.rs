@@ -8,7 +8,7 @@ pub use hosted::{Hosted, Place};
 pub use source::{Source, Voucher};
 
 use crate::Error;
-use crate::reach::explain;
+use crate::reach::{Advice, explain};
 use sextant_identity::pin::PinnedClient;
 use sextant_proto::join::{AdminEnrollRequest, AdminEnrollResponse};
 use std::time::Duration;
@@ -23,6 +23,7 @@ pub async fn enrol(
     server: &str,
     voucher: &Voucher,
     csr: String,
+    advice: &Advice,
 ) -> Result<AdminEnrollResponse, Error> {
     let asked = async {
         let mut client = PinnedClient::connect_trusting(server, &voucher.ca_pem).await?;
@@ -37,12 +38,15 @@ pub async fn enrol(
         Ok(Err(sextant_identity::Error::Refused { reason, .. })) => Err(Error::EnrolmentRefused {
             message: reason,
             place: voucher.place.clone(),
+            advice: advice.refused.clone(),
         }),
-        Ok(Err(sextant_identity::Error::Peer { reason, .. })) => Err(explain(server, reason).await),
-        Ok(Err(error)) => Err(explain(server, error.to_string()).await),
+        Ok(Err(sextant_identity::Error::Peer { reason, .. })) => {
+            Err(explain(server, reason, advice).await)
+        }
+        Ok(Err(error)) => Err(explain(server, error.to_string(), advice).await),
         Err(_) => {
             let found = format!("no answer to the enrolment within {} s", DEADLINE.as_secs());
-            Err(explain(server, found).await)
+            Err(explain(server, found, advice).await)
         }
     }
 }

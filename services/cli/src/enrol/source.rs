@@ -1,5 +1,6 @@
 //! Where the administrator's enrolment token and the certificates to pin come from.
 use super::{Hosted, tar};
+use crate::reach::Advice;
 use crate::{Error, docker};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
@@ -61,6 +62,21 @@ impl Source {
                 voucher(&place, &token, ca_pem)
             }
             Self::Hosted(hosted) => hosted.voucher().await,
+        }
+    }
+
+    /// What to do where the control plane doesn't answer.
+    #[must_use]
+    pub fn advice(&self) -> Advice {
+        match self {
+            Self::Folder(_) | Self::Compose { .. } => Advice {
+                unreachable: "start the cluster with `make up`".to_owned(),
+                strange: "`docker compose logs supervisor`".to_owned(),
+                refused: "it is rewritten every few minutes, so an old one means that cert-authority doesn't run or \
+                          that clocks differ"
+                    .to_owned(),
+            },
+            Self::Hosted(hosted) => hosted.advice(),
         }
     }
 }

@@ -95,6 +95,12 @@ fn the_hosting_cluster_makes_administrators() {
         refused.message()
     );
     assert_eq!(refused.result.unwrap_err().exit_code(), 3);
+    let nobody = "--kube-context hosting --server 127.0.0.1:1 status";
+    let nobody = run(&cluster, nobody, &kubeconfig).message();
+    assert!(
+        nobody.contains("kubectl get pods --namespace tenant") && !nobody.contains("make up"),
+        "{nobody}"
+    );
     pinned(&cluster, &kubeconfig);
     runtime.block_on(async { drop(hosting) });
 }
