@@ -46,6 +46,15 @@ impl Tenant {
         Ok(format!("{address}:{}", self.plane.api_port))
     }
 
+    /// `ip:port` of its supervisor, as its nodes reach it.
+    ///
+    /// # Errors
+    /// The hosting node doesn't run.
+    pub fn join_address(&self) -> Result<String> {
+        let address = self.plane.host.node_address("node-1")?;
+        Ok(format!("{address}:{}", self.plane.join_port))
+    }
+
     /// `helm upgrade --install` with these `--set`s.
     ///
     /// # Errors
@@ -89,6 +98,12 @@ impl Tenant {
         Ok(path.into())
     }
 
+    /// Name of a node's container.
+    #[must_use]
+    pub fn container(&self, node: &str) -> String {
+        self.plane.container(node)
+    }
+
     /// Starts a node container by the command that `sextant token create` prints.
     ///
     /// # Errors
@@ -98,14 +113,13 @@ impl Tenant {
         run(&mut self.plane.node(&made)?, SLOW)?.ok().map(drop)
     }
 
-    /// The same with a token of this plane, at the supervisors of another.
+    /// The same, with the supervisor at another `host:port` than the command says.
     ///
     /// # Errors
     /// No token, or Docker refuses.
-    pub fn start_node_at(&self, other: &Self, node: &str) -> Result<()> {
+    pub fn start_node_at(&self, supervisor: &str, node: &str) -> Result<()> {
         let made = run(&mut self.plane.create_token(node), QUICK)?.ok()?;
-        let (own, others) = (self.plane.join_port, other.plane.join_port);
-        let made = made.replace(&format!(":{own}"), &format!(":{others}"));
+        let made = made.replace(&self.join_address()?, supervisor);
         run(&mut self.plane.node(&made)?, SLOW)?.ok().map(drop)
     }
 
@@ -139,20 +153,14 @@ impl Tenant {
         run(self.plane.sextant().args(arguments), QUICK)
     }
 
-    /// `sextant` as its administrator, shown to another supervisor.
+    /// `sextant` as its administrator, shown to the supervisor at another `host:port`.
     ///
     /// # Errors
     /// It can't be started or hangs.
-    pub fn sextant_at(&self, other: &Self, arguments: &[&str]) -> Result<Outcome> {
-        let address = other.plane.host.node_address("node-1")?;
-        let server = format!("{address}:{}", other.plane.join_port);
-        run(
-            self.plane
-                .sextant()
-                .args(["--server", &server])
-                .args(arguments),
-            QUICK,
-        )
+    pub fn sextant_at(&self, supervisor: &str, arguments: &[&str]) -> Result<Outcome> {
+        let mut command = self.plane.sextant();
+        command.args(["--server", supervisor]).args(arguments);
+        run(&mut command, QUICK)
     }
 
     /// `sextant hosted purge`

@@ -148,7 +148,8 @@ fn unready(pods: &Value) -> Vec<String> {
 
 /// Starts a node unless it runs, and waits for it; returns the table of nodes.
 pub fn join(host: &Cluster, plane: &Plane, node: &str) -> Result<String> {
-    let runs = ["ps", "--quiet", "--filter", &format!("name=^{node}$")];
+    let name = format!("name=^{}$", plane.container(node));
+    let runs = ["ps", "--quiet", "--filter", &name];
     if run::output(std::process::Command::new("docker").args(runs))?.is_empty() {
         plane.remove_nodes(false)?;
         let made = run::output(&mut plane.create_token(node))?;

@@ -12,7 +12,7 @@ use std::process::Command;
 pub struct Plane {
     /// The cluster that hosts it.
     pub host: Project,
-    /// Name of its namespace, its release and its Docker containers' prefix.
+    /// Name of its namespace and its release.
     pub name: String,
     /// NodePort of kube-apiserver.
     pub api_port: u16,
@@ -160,8 +160,15 @@ impl Plane {
         kubectl(&self.kubeconfig())
     }
 
+    /// Name of a node's container, and what the names of its volumes begin with: two hosting clusters of this machine may
+    /// have planes that are called alike.
+    #[must_use]
+    pub fn container(&self, node: &str) -> String {
+        format!("{}-{node}", self.host.name)
+    }
+
     /// The command that starts a node, out of the JSON of [`Self::create_token`]: in the network in which the hosting
-    /// cluster's nodes are, and with marks by which it is found again.
+    /// cluster's nodes are, with marks by which it is found again, and as [`Self::container`].
     ///
     /// # Errors
     /// The JSON doesn't say how a node is started.
@@ -178,8 +185,28 @@ impl Plane {
             .arg(verb)
             .args(["--network", &format!("{}_nodes", self.host.name)])
             .args(self.labels().iter().flat_map(|label| ["--label", label]))
-            .args(flags);
+            .args(self.scoped(flags));
         Ok(command)
+    }
+
+    /// Flags of `docker run` with the container's and the volumes' own names.
+    fn scoped(&self, flags: &[String]) -> Vec<String> {
+        let named = flags.iter().position(|flag| flag == "--name");
+        let node = named.and_then(|at| flags.get(at + 1)).cloned();
+        let node = node.unwrap_or_default();
+        let before = std::iter::once("").chain(flags.iter().map(String::as_str));
+        let volume = |value: &str| {
+            let rest = value.strip_prefix(&node);
+            rest.is_some_and(|rest| rest.starts_with([':', '-']))
+        };
+        before
+            .zip(flags)
+            .map(|(flag, value)| match flag {
+                "--name" => self.container(value),
+                "--volume" if volume(value) => self.container(value),
+                _ => value.clone(),
+            })
+            .collect()
     }
 
     /// Removes its nodes' containers, and with `volumes` what they keep.
@@ -232,7 +259,8 @@ mod tests {
 
     #[test]
     fn a_node_is_started_as_it_was_printed_in_the_network_of_the_nodes() {
-        let token = r#"{"id": "x", "run": ["docker", "run", "--name", "n", "image"]}"#;
+        let token = r#"{"id": "x", "run": ["docker", "run", "--name", "n", "--hostname", "n", "--volume", "/n:/join",
+            "--volume", "n:/a", "--volume", "n-log:/b", "image"]}"#;
         let command = plane().node(token).unwrap();
         let words: Vec<_> = command
             .get_args()
@@ -249,7 +277,15 @@ mod tests {
                 "--label",
                 "dev.sextant.plane=tenant-a",
                 "--name",
+                "sextant-n",
+                "--hostname",
                 "n",
+                "--volume",
+                "/n:/join",
+                "--volume",
+                "sextant-n:/a",
+                "--volume",
+                "sextant-n-log:/b",
                 "image"
             ]
         );

@@ -12,7 +12,7 @@ pub fn identities(world: &World) -> Result<()> {
     a.sextant(&["token", "list"])?
         .ok()
         .context("A's administrator at A")?;
-    let refused = a.sextant_at(b, &["token", "list"])?;
+    let refused = a.sextant_at(&b.join_address()?, &["token", "list"])?;
     ensure!(
         refused.code != 0,
         "B's supervisor answers A's administrator: {}",
@@ -55,9 +55,10 @@ pub fn identities(world: &World) -> Result<()> {
 /// A node that has a token of A's and asks B's supervisors.
 pub fn tokens(world: &World) -> Result<()> {
     let name = format!("{}-thief", world.a.name());
-    world.a.start_node_at(&world.b, &name)?;
+    let container = world.a.container(&name);
+    world.a.start_node_at(&world.b.join_address()?, &name)?;
     eventually("the thief is refused", SOON, || {
-        let said = docker(&["logs", &name])?;
+        let said = docker(&["logs", &container])?;
         ensure!(said.contains("waiting"), "{said}");
         let nodes = [
             world.a.kubectl(&["get", "nodes", "-o", "name"])?,
@@ -76,9 +77,9 @@ pub fn tokens(world: &World) -> Result<()> {
         );
         Ok(())
     })?;
-    docker(&["rm", "--force", &name])?;
+    docker(&["rm", "--force", &container])?;
     for ending in ["", "-containerd", "-kubelet", "-log"] {
-        docker(&["volume", "rm", "--force", &format!("{name}{ending}")])?;
+        docker(&["volume", "rm", "--force", &format!("{container}{ending}")])?;
     }
     Ok(())
 }
