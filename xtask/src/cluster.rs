@@ -250,6 +250,19 @@ impl Cluster {
         let text = run::output(self.kubectl().args(arguments).args(["--output", "json"]))?;
         serde_json::from_str(&text).context("reading kubectl's answer")
     }
+
+    /// The same for `kubectl get …` of something that may not be there.
+    fn find(&self, arguments: &[&str]) -> Result<Option<Value>> {
+        let mut get = self.kubectl();
+        get.args(["get", "--ignore-not-found", "--output", "json"])
+            .args(arguments);
+        let text = run::output(&mut get)?;
+        if text.trim().is_empty() {
+            return Ok(None);
+        }
+        let found = serde_json::from_str(&text).context("reading kubectl's answer")?;
+        Ok(Some(found))
+    }
 }
 
 #[cfg(test)]

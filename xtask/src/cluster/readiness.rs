@@ -39,7 +39,10 @@ impl Cluster {
         let format = ["inspect", "--format", "{{.State.StartedAt}}"];
         let started = run::output(Command::new("docker").args(format).arg(&container))?;
         self.wait(node, || {
-            let lease = self.json(&["get", "lease", node, "--namespace", "kube-node-lease"])?;
+            let lease = ["lease", node, "--namespace", "kube-node-lease"];
+            let Some(lease) = self.find(&lease)? else {
+                bail!("{node} hasn't joined yet");
+            };
             // Both in UTC with the same layout down to seconds.
             match lease["spec"]["renewTime"].as_str() {
                 Some(renewed) if renewed.get(..19) >= started.get(..19) => Ok(()),
@@ -66,7 +69,10 @@ impl Cluster {
     /// Waits until CoreDNS has a ready replica.
     pub fn wait_for_dns(&self) -> Result<()> {
         self.wait("DNS", || {
-            let dns = self.json(&["get", "deployment", "coredns", "--namespace", "kube-system"])?;
+            let dns = ["deployment", "coredns", "--namespace", "kube-system"];
+            let Some(dns) = self.find(&dns)? else {
+                bail!("the supervisor hasn't installed CoreDNS yet");
+            };
             match dns["status"]["readyReplicas"].as_u64() {
                 Some(1..) => Ok(()),
                 _ => bail!("CoreDNS has no ready replica yet"),
