@@ -9,6 +9,7 @@ use std::{
 };
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use sextant_kit::telemetry::collector;
 use tokio::{
     io::{Interest, unix::AsyncFd},
     time::timeout,
@@ -109,6 +110,9 @@ impl Process {
 
     fn start(spec: &Spec) -> io::Result<Self> {
         let mut command = tokio::process::Command::new(&spec.program);
+        for variable in collector::VARIABLES {
+            command.env_remove(variable);
+        }
         command
             .args(&spec.arguments)
             .envs(spec.environment.iter().cloned());

@@ -1,12 +1,18 @@
 //! The one connection over which everything of this process goes to the collector.
 //!
 //! `https://` is mutual TLS with the cluster's own authorities. The process has no identity yet when it begins to tell
-//! what it does, so until [`secure`] is called the exporters wait and their bounded queues fill. `http://` is
+//! what it does, so until [`secure`] is called the exporters wait and their bounded queues fill. Where
+//! `OTEL_EXPORTER_OTLP_CERTIFICATE` names other authorities, it is TLS with whoever these have signed. `http://` is
 //! plaintext; `unix:` a socket that somebody on this machine passes on from.
+
+mod others;
+
+pub use others::VARIABLES;
 
 use crate::error::Error;
 use http::Uri;
 use hyper_util::rt::TokioIo;
+use others::Files;
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -52,6 +58,8 @@ static CHANNEL: OnceLock<Channel> = OnceLock::new();
 enum Target {
     /// `host:port`, verified as a member of the mesh.
     Mesh(String),
+    /// `host:port`, verified by what the files say.
+    Others(String, Files),
     Plain(Uri),
     Unix(PathBuf),
 }
@@ -72,11 +80,12 @@ pub(super) fn open(endpoint: &str) -> Result<Option<Channel>, Error> {
     if endpoint.is_empty() {
         return Ok(None);
     }
-    let channel = match target(endpoint)? {
+    let channel = match target(endpoint, files()?)? {
         Target::Mesh(address) => connect_with(move || {
             let address = address.clone();
             async move { way().await?(address).await }
         }),
+        Target::Others(address, files) => connect_with(move || files.clone().dial(address.clone())),
         Target::Plain(uri) => settings(Endpoint::from(uri))
             .connect_timeout(CONNECT_DEADLINE)
             .connect_lazy(),
@@ -87,6 +96,17 @@ pub(super) fn open(endpoint: &str) -> Result<Option<Channel>, Error> {
         Target::Unix(path) => connect_with(move || unix(path.clone())),
     };
     Ok(Some(CHANNEL.get_or_init(|| channel).clone()))
+}
+
+/// Whether the way to `endpoint` opens only once this process has an identity.
+pub(super) fn needs_identity(endpoint: &str) -> bool {
+    let target = files().and_then(|files| target(endpoint, files));
+    matches!(target, Ok(Target::Mesh(_)))
+}
+
+fn files() -> Result<Option<Files>, Error> {
+    let set = |name: &str| std::env::var_os(name).filter(|path| !path.is_empty());
+    Files::named(|name| set(name).map(PathBuf::from))
 }
 
 /// Lets go whoever still waits for an identity: the process ends.
@@ -136,7 +156,7 @@ fn settings(endpoint: Endpoint) -> Endpoint {
         .keep_alive_timeout(CALL_DEADLINE)
 }
 
-fn target(endpoint: &str) -> Result<Target, Error> {
+fn target(endpoint: &str, files: Option<Files>) -> Result<Target, Error> {
     let wrong = |reason: &str| {
         let wanted = "give https://host:port, http://host:port or unix:/path";
         Error::Telemetry(format!("{ENDPOINT} `{endpoint}`: {reason}; {wanted}"))
@@ -154,7 +174,11 @@ fn target(endpoint: &str) -> Result<Target, Error> {
         Some("http") => Ok(Target::Plain(uri)),
         Some("https") => {
             let port = uri.port_u16().unwrap_or(PORT);
-            Ok(Target::Mesh(format!("{host}:{port}")))
+            let address = format!("{host}:{port}");
+            Ok(match files {
+                Some(files) => Target::Others(address, files),
+                None => Target::Mesh(address),
+            })
         }
         _ => Err(wrong("another scheme")),
     }
@@ -163,6 +187,21 @@ fn target(endpoint: &str) -> Result<Target, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn target(endpoint: &str) -> Result<Target, Error> {
+        super::target(endpoint, None)
+    }
+
+    #[test]
+    fn with_authorities_of_others_it_is_not_the_mesh() {
+        let files = Files::named(|name| name.ends_with("OTLP_CERTIFICATE").then(|| "/ca".into()));
+        let files = files.unwrap();
+        let others = super::target("https://collector", files.clone()).unwrap();
+        let wanted = Target::Others("collector:4317".into(), files.clone().unwrap());
+        assert_eq!(others, wanted);
+        let plain = super::target("http://collector:4317", files).unwrap();
+        assert!(matches!(plain, Target::Plain(_)), "{plain:?}");
+    }
 
     #[test]
     fn the_scheme_says_how_the_collector_is_reached() {

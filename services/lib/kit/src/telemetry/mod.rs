@@ -19,14 +19,18 @@ use crate::config::{Common, LogFormat};
 use crate::error::Error;
 use control::Sampling;
 use export::{Exporters, LogLayer};
-use opentelemetry::trace::{SpanContext, TraceContextExt as _, TracerProvider as _};
+use opentelemetry::StringValue;
+use opentelemetry::trace::{SpanContext, Status, TraceContextExt as _, TracerProvider as _};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use repeats::Repeats;
 use sampling::{Rule, SLOW};
+use std::borrow::Cow;
+use std::fmt::Display;
 use std::sync::LazyLock;
 use std::time::Duration;
 use tracing::level_filters::LevelFilter;
-use tracing::{Metadata, Subscriber};
+use tracing::{Metadata, Span, Subscriber};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::filter::{FilterExt as _, FilterFn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
@@ -76,6 +80,27 @@ impl Traces {
         Self(provider)
     }
 
+    /// Runs `work`, which blocks, and exports its spans to where `OTEL_EXPORTER_OTLP_ENDPOINT` leads; not into the mesh,
+    /// of which a program that ends soon is no member.
+    pub fn of_program<T>(name: &'static str, work: impl FnOnce() -> T) -> T {
+        let endpoint = std::env::var(collector::ENDPOINT).unwrap_or_default();
+        let one = || {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            builder.worker_threads(1).enable_all().build().ok()
+        };
+        let wanted = !endpoint.is_empty() && !collector::needs_identity(&endpoint);
+        let Some(runtime) = wanted.then(one).flatten() else {
+            return work();
+        };
+        let traces = {
+            let _entered = runtime.enter();
+            Self::init(name, &endpoint)
+        };
+        let result = work();
+        runtime.block_on(traces.shutdown());
+        result
+    }
+
     /// Sends what is buffered, for at most a second.
     pub async fn shutdown(self) {
         if let Some(provider) = self.0 {
@@ -123,6 +148,24 @@ pub fn init(name: &'static str, common: &Common) -> Result<Telemetry, Error> {
     let reload = move |filter| handle.reload(filter).map_err(|error| error.to_string());
     Control::new(&common.log, sampling, rule, exporters.is_some(), reload).install();
     Ok(Telemetry { exporters })
+}
+
+/// Adds an attribute to `span`. Unlike a field, a text of the program's own isn't copied for it: spans that aren't
+/// sampled are held for a while, too. `value` isn't asked for where no traces are exported.
+pub fn describe<V>(span: &Span, name: &'static str, value: impl FnOnce() -> V)
+where
+    V: Into<Cow<'static, str>>,
+{
+    if !span.is_disabled() {
+        span.set_attribute(name, StringValue::from(value().into()));
+    }
+}
+
+/// Says on `span` that what it stands for failed, and why: it is exported then, sampled or not.
+pub fn fail(span: &Span, why: impl Display) {
+    if !span.is_disabled() {
+        span.set_status(Status::error(why.to_string()));
+    }
 }
 
 /// Gives spans to the exporter of `provider`.
