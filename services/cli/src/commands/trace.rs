@@ -7,6 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+/// Characters of a statement that stand beside its span; `-o json` has all of them.
+const LONGEST_STATEMENT: usize = 100;
+
 /// A trace as a tree with times.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -118,6 +121,9 @@ impl SpanView {
         for link in &self.links {
             text.push_str(&format!("  → {link}"));
         }
+        if let Some(statement) = self.attributes.get("db.query.text") {
+            text.push_str(&format!("  {}", one_line(statement)));
+        }
         let service = match self.host.as_str() {
             "" => self.service.clone(),
             host => format!("{} on {host}", self.service),
@@ -130,6 +136,17 @@ impl SpanView {
         ]);
         branches(&self.children, below, table);
     }
+}
+
+/// A statement without its line breaks and indents, and not all of a long one.
+fn one_line(statement: &str) -> String {
+    let words: Vec<_> = statement.split_whitespace().collect();
+    let mut line = words.join(" ");
+    if let Some((end, _)) = line.char_indices().nth(LONGEST_STATEMENT) {
+        line.truncate(end);
+        line.push('…');
+    }
+    line
 }
 
 fn branches(spans: &[SpanView], below: &str, table: &mut Table) {

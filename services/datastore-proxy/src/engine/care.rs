@@ -11,8 +11,10 @@ use crate::domain::query::check_revision;
 use crate::domain::quota;
 use crate::domain::range::KeyRange;
 use crate::store::{Logged, StoreError, sqlite};
+use sextant_kit::telemetry;
 use std::fs::File;
 use std::time::Duration;
+use tracing::Instrument;
 
 /// Giving space back is done in small steps beside everything else, so it may take long.
 const DEFRAGMENTATION_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -177,6 +179,14 @@ impl Engine {
 
     /// A copy of the store as of one moment: a SQLite store, whatever this one is kept in.
     pub async fn copy(&self) -> Result<File, Fault> {
+        // The copy may hold newer ones as well.
+        let revision = self.shared.state().revision;
+        let span = tracing::info_span!("snapshot.copy", revision);
+        let copied = self.try_copy().instrument(span.clone()).await;
+        copied.inspect_err(|fault| telemetry::fail(&span, fault))
+    }
+
+    async fn try_copy(&self) -> Result<File, Fault> {
         let Some(replicas) = self.replicas() else {
             return self.shared.blocking(|shared| shared.reader.copy()).await;
         };

@@ -16,7 +16,7 @@ use crate::domain::version::Row;
 use crate::error::Error;
 use crate::store::{Log, StoreError};
 use bytes::Bytes;
-use sextant_kit::DrainGuard;
+use sextant_kit::{DrainGuard, telemetry};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -174,9 +174,10 @@ impl Writer {
         for command in &batch {
             span.follows_from(&command.span);
         }
-        let _entered = span.entered();
+        let span = span.entered();
         let began = Instant::now();
         if let Err(error) = self.log.begin() {
+            telemetry::fail(&span, &error);
             answer_all(batch, &error);
             return Ok(());
         }
@@ -191,6 +192,7 @@ impl Writer {
         let (done, changes, result) = self.run_batch(batch, &rows);
         let result = result.and_then(|()| self.log.commit());
         if let Err(error) = result {
+            telemetry::fail(&span, &error);
             return self.fail(done, rows, &error);
         }
         self.shared.metrics.committed(size, began.elapsed());

@@ -2,17 +2,24 @@
 
 use super::progress::Progress;
 use super::{check, claim_new, file, path, publish};
+use crate::app::App;
 use crate::error::Error;
+use crate::store::sqlite::inspect::Report;
 use crate::store::sqlite::{self, rewind};
 use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 use clap::{Arg, ArgMatches, value_parser};
 use sextant_kit::cli::Command;
 use sextant_kit::config::Sources;
+use sextant_kit::service::Service as _;
+use sextant_kit::telemetry::{self, Traces};
+use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use tracing::field::Empty;
+use tracing::{Span, info_span};
 
 const PIECE: usize = 1 << 20;
 
@@ -23,16 +30,37 @@ pub(super) fn command() -> Command {
         .subcommands([save_arguments(), verify_arguments(), restore_arguments()]);
     let run = |matches: &ArgMatches, sources: &Sources| {
         super::finish(match matches.subcommand() {
-            Some(("save", matches)) => {
-                super::store(sources).and_then(|store| save(&store, &path(matches, "file")))
+            Some(("save", matches)) => super::store(sources).and_then(|store| {
+                let to = path(matches, "file");
+                traced(|| info_span!("snapshot.save"), || save(&store, &to))
+            }),
+            Some(("restore", matches)) => super::store(sources).and_then(|store| {
+                let from = path(matches, "file");
+                let restore = || restore(&from, &store, matches);
+                traced(|| info_span!("snapshot.restore"), restore)
+            }),
+            Some((_, matches)) => {
+                let snapshot = path(matches, "file");
+                traced(|| info_span!("snapshot.verify"), || verify(&snapshot))
             }
-            Some(("restore", matches)) => super::store(sources)
-                .and_then(|store| restore(&path(matches, "file"), &store, matches)),
-            Some((_, matches)) => verify(&path(matches, "file")),
             None => Ok(ExitCode::FAILURE),
         })
     };
     Command { clap, run }
+}
+
+/// Runs it as one trace, where traces are exported.
+fn traced(
+    span: impl FnOnce() -> Span,
+    work: impl FnOnce() -> anyhow::Result<ExitCode>,
+) -> anyhow::Result<ExitCode> {
+    Traces::of_program(App::NAME, || stage(span(), work))
+}
+
+/// Runs a part of it with a span of its own.
+fn stage<T, E: Display>(span: Span, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    let outcome = span.in_scope(work);
+    outcome.inspect_err(|error| telemetry::fail(&span, format!("{error:#}")))
 }
 
 fn save_arguments() -> clap::Command {
@@ -77,7 +105,9 @@ fn snapshot_argument() -> Arg {
 }
 
 fn save(store: &Path, to: &Path) -> anyhow::Result<ExitCode> {
-    let mut copy = sqlite::copy(store)?;
+    // The copy may hold newer ones as well.
+    let copying = info_span!("snapshot.copy", revision = newest(store));
+    let mut copy = stage(copying, || sqlite::copy(store))?;
     let total = copy
         .metadata()
         .map_err(|e| file("reading", store, &e))?
@@ -85,17 +115,20 @@ fn save(store: &Path, to: &Path) -> anyhow::Result<ExitCode> {
     // Under its name only when it is whole.
     let part = sqlite::sibling(to, ".part");
     let mut target = create(&part)?;
-    let mut progress = Progress::new("bytes saved", total);
-    let digest = transfer(
-        (&mut copy, store),
-        total,
-        (&mut target, &part),
-        &mut progress,
-    )?;
-    target
-        .write_all(&digest)
-        .map_err(|e| file("writing", &part, &e))?;
-    publish(&target, &part, to)?;
+    stage(info_span!("snapshot.write", bytes = total), || {
+        let mut progress = Progress::new("bytes saved", total);
+        let digest = transfer(
+            (&mut copy, store),
+            total,
+            (&mut target, &part),
+            &mut progress,
+        )?;
+        let written = target.write_all(&digest);
+        written.map_err(|e| file("writing", &part, &e))
+    })?;
+    stage(info_span!("snapshot.publish"), || {
+        publish(&target, &part, to)
+    })?;
     println!(
         "saved {} bytes of {} to {}",
         total,
@@ -109,13 +142,28 @@ fn verify(snapshot: &Path) -> anyhow::Result<ExitCode> {
     let (mut source, length) = open(snapshot)?;
     compare(&mut source, snapshot, length, &mut std::io::sink())?;
     println!("the checksum is right");
-    let report = check::inspect(snapshot)?;
+    let report = look_through(snapshot)?;
     check::print(snapshot, &report);
     Ok(if report.problems.is_empty() {
         ExitCode::SUCCESS
     } else {
+        telemetry::fail(&Span::current(), "the store in it isn't as it should be");
         ExitCode::FAILURE
     })
+}
+
+fn look_through(store: &Path) -> anyhow::Result<Report> {
+    stage(info_span!("snapshot.check", revision = Empty), || {
+        let report = check::inspect(store)?;
+        Span::current().record("revision", report.revision);
+        Ok(report)
+    })
+}
+
+/// The newest revision of a store, where that can be told.
+fn newest(store: &Path) -> Option<i64> {
+    let looked = sqlite::look(store).ok();
+    looked.map(|(loaded, _)| loaded.state.revision)
 }
 
 fn restore(snapshot: &Path, store: &Path, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
@@ -145,13 +193,17 @@ fn restore_into(
     compare(&mut source, snapshot, length, &mut target)?;
     let revision = matches.get_one::<i64>("revision").copied();
     let bump = matches.get_one::<i64>("bump-revision").copied();
-    let renewed = rewind::rewind(part, revision, bump)?;
-    let report = check::inspect(part)?;
+    let renewed = stage(info_span!("snapshot.rewind", revision, bump), || {
+        rewind::rewind(part, revision, bump)
+    })?;
+    let report = look_through(part)?;
     check::print(store, &report);
     if !report.problems.is_empty() {
         return Err(Error::Damaged(snapshot.to_owned()).into());
     }
-    publish(&target, part, store)?;
+    stage(info_span!("snapshot.publish"), || {
+        publish(&target, part, store)
+    })?;
     Ok(renewed)
 }
 
@@ -170,6 +222,17 @@ fn open(snapshot: &Path) -> Result<(File, u64), Error> {
 
 /// Copies the store out of a snapshot and compares what was copied with the checksum.
 fn compare(
+    source: &mut File,
+    snapshot: &Path,
+    length: u64,
+    target: &mut dyn Write,
+) -> Result<(), Error> {
+    stage(info_span!("snapshot.compare", bytes = length), || {
+        try_compare(source, snapshot, length, target)
+    })
+}
+
+fn try_compare(
     source: &mut File,
     snapshot: &Path,
     length: u64,

@@ -18,8 +18,11 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
+use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::TcpListener;
@@ -57,6 +60,12 @@ pub struct Span {
     pub span_id: Vec<u8>,
     /// Eight bytes; empty for a root.
     pub parent: Vec<u8>,
+    /// Attributes as text, by their names.
+    pub attributes: BTreeMap<String, String>,
+    /// Traces and spans that it is linked to.
+    pub links: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Whether it says that it failed.
+    pub failed: bool,
 }
 
 impl Collector {
@@ -142,6 +151,15 @@ impl TraceService for Collector {
                 trace_id: span.trace_id,
                 span_id: span.span_id,
                 parent: span.parent_span_id,
+                attributes: attributes(span.attributes),
+                links: span
+                    .links
+                    .into_iter()
+                    .map(|link| (link.trace_id, link.span_id))
+                    .collect(),
+                failed: span
+                    .status
+                    .is_some_and(|status| status.code() == StatusCode::Error),
             });
             self.note(|seen| seen.spans.extend(spans));
         }
@@ -206,4 +224,18 @@ fn text(value: Value) -> Option<String> {
         Value::StringValue(text) => Some(text),
         _ => None,
     }
+}
+
+fn attributes(attributes: Vec<KeyValue>) -> BTreeMap<String, String> {
+    let shown = |value: Value| match value {
+        Value::StringValue(text) => text,
+        Value::BoolValue(value) => value.to_string(),
+        Value::IntValue(value) => value.to_string(),
+        Value::DoubleValue(value) => value.to_string(),
+        other => format!("{other:?}"),
+    };
+    attributes
+        .into_iter()
+        .filter_map(|one| Some((one.key, shown(one.value?.value?))))
+        .collect()
 }

@@ -1,8 +1,9 @@
 //! What an error of MySQL or MariaDB means for us.
 
 use super::settings::Settings;
-use crate::store::StoreError;
+use crate::store::{StoreError, span};
 use mysql_async::{DriverError, Error};
+use tracing::Span;
 
 /// `ER_BAD_DB_ERROR`: there is no such database.
 pub(super) const UNKNOWN_DATABASE: u16 = 1049;
@@ -35,6 +36,12 @@ pub(super) fn failed(settings: &Settings, doing: &str, found: impl Into<String>)
         doing: format!("{doing} ({settings})"),
         found: found.into(),
     }
+}
+
+/// Notes on the span of a statement why it failed.
+pub(super) fn note(span: &Span, error: &Error) {
+    let code = code(error).map(|code| code.to_string());
+    span::fail(span, code.as_deref(), span::CONNECTION);
 }
 
 /// The server's number of an error, where it is the server's.

@@ -1,16 +1,17 @@
 //! One connection, made anew when it is lost.
 
-use super::error::{UNKNOWN_DATABASE, code, describe, failed, is_lost};
+use super::error::{UNKNOWN_DATABASE, code, describe, failed, is_lost, note};
 use super::settings::Settings;
 use crate::store::{StoreError, span};
 use bytes::Bytes;
 use mysql_async::prelude::{FromValue, Queryable};
 use mysql_async::{Conn, DriverError, Error, OptsBuilder, Params, Row};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 /// How long most statements may take.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
@@ -20,6 +21,30 @@ pub(super) const SYSTEM: &str = "mysql";
 
 /// What a packet must be able to hold, see `commit`.
 const PACKET: u64 = 16 << 20;
+
+/// The text of a statement.
+pub(super) struct Sql<'s> {
+    /// As it is sent.
+    pub(super) sent: &'s str,
+    /// As spans tell it, where values are in what is sent.
+    pub(super) shown: Option<&'static str>,
+}
+
+/// One whose values are parameters.
+impl<'s> From<&'s str> for Sql<'s> {
+    fn from(sent: &'s str) -> Self {
+        Self { sent, shown: None }
+    }
+}
+
+impl Sql<'_> {
+    fn told(&self) -> Cow<'static, str> {
+        match self.shown {
+            Some(shown) => shown.into(),
+            None => self.sent.to_owned().into(),
+        }
+    }
+}
 
 /// What a statement answered.
 pub(super) struct Answer {
@@ -200,20 +225,24 @@ impl Link {
     }
 
     /// Runs a statement that may be run twice: a lost connection is made anew once.
-    pub(super) async fn run(
+    pub(super) async fn run<'s>(
         &self,
         doing: &str,
-        sql: &str,
+        sql: impl Into<Sql<'s>>,
         parameters: impl Into<Params>,
     ) -> Result<Answer, StoreError> {
-        let parameters = parameters.into();
+        let (sql, parameters) = (sql.into(), parameters.into());
+        let span = span::statement(SYSTEM, doing, || sql.told());
         let work = self
-            .try_run(doing, sql, parameters)
-            .instrument(span::statement(SYSTEM, doing));
+            .try_run(doing, sql.sent, parameters, &span)
+            .instrument(span.clone());
         // For the turn, the connection and the statement.
         match tokio::time::timeout(self.limit, work).await {
             Ok(answer) => answer,
-            Err(_) => Err(failed(&self.settings, doing, "no answer in time")),
+            Err(_) => {
+                span::fail(&span, None, span::TIMEOUT);
+                Err(failed(&self.settings, doing, "no answer in time"))
+            }
         }
     }
 
@@ -222,13 +251,19 @@ impl Link {
         doing: &str,
         sql: &str,
         parameters: Params,
+        span: &Span,
     ) -> Result<Answer, StoreError> {
         let mut slot = self.conn.lock().await;
         loop {
             // Only one that was there before can be stale.
             let (mut conn, is_old) = match slot.take() {
                 Some(conn) => (conn, true),
-                None => (connect(&self.settings, self.limit).await?, false),
+                None => {
+                    let connected = connect(&self.settings, self.limit).await;
+                    let connected =
+                        connected.inspect_err(|_| span::fail(span, None, span::CONNECTION))?;
+                    (connected, false)
+                }
             };
             let answered = match &parameters {
                 // Text that is another one each time isn't worth preparing.
@@ -243,6 +278,7 @@ impl Link {
                 }
                 Err(error) if is_lost(&error) && is_old => {}
                 Err(error) => {
+                    note(span, &error);
                     if !is_lost(&error) {
                         *slot = Some(conn);
                     }

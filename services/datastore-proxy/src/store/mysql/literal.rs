@@ -1,8 +1,6 @@
 //! Values as they are written into a statement: whole batches travel as text, in one trip. Only numbers and
 //! hexadecimal digits come out, so nothing needs an escape.
 
-use bytes::Bytes;
-
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 /// Writes bytes as a binary string.
@@ -41,25 +39,6 @@ pub(super) fn separated<T>(
     }
 }
 
-/// Statements in as few packets as fit into `limit` bytes each. A longer statement has one of its own.
-pub(super) fn packets(statements: Vec<Vec<u8>>, limit: usize) -> Vec<Bytes> {
-    let mut packets = Vec::new();
-    let mut open: Vec<u8> = Vec::new();
-    for statement in statements {
-        if !open.is_empty() && open.len() + statement.len() + 1 > limit {
-            packets.push(std::mem::take(&mut open).into());
-        }
-        if !open.is_empty() {
-            open.push(b';');
-        }
-        open.extend_from_slice(&statement);
-    }
-    if !open.is_empty() {
-        packets.push(open.into());
-    }
-    packets
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,12 +62,5 @@ mod tests {
             written(|sql| numbers(sql, [1, -2, i64::MIN])),
             "1,-2,-9223372036854775808"
         );
-    }
-
-    #[test]
-    fn packets_keep_the_order_and_the_limit() {
-        let statements = || ["aa", "bb", "ccccccc", "d"].map(|s| s.as_bytes().to_vec());
-        let packets = packets(statements().to_vec(), 5);
-        assert_eq!(packets, ["aa;bb", "ccccccc", "d"].map(Bytes::from));
     }
 }

@@ -1,26 +1,40 @@
 //! Reading everything but values and leases into memory.
 
-use super::error::{describe, failed};
-use super::link::{blob, column, connect};
+use super::error::{describe, failed, note};
+use super::link::{SYSTEM, blob, column, connect};
 use super::settings::Settings;
 use crate::domain::state::State;
 use crate::domain::version::Version;
-use crate::store::{Loaded, StoreError};
+use crate::store::{Loaded, StoreError, span};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, DriverError, Error, IsolationLevel, Row, TxOpts};
 use std::time::Duration;
+use tracing::Instrument;
 
 /// How long the database may be silent while it sends the rows; sorting nothing, it begins at once.
 const SILENCE: Duration = Duration::from_secs(30);
+
+const META: &str = "SELECT (SELECT value FROM meta WHERE name = 'cluster_id'), \
+                    (SELECT value FROM meta WHERE name = 'compacted'), applied, \
+                    CAST(UNIX_TIMESTAMP(SYSDATE(3)) * 1000 AS SIGNED) FROM writer";
+const ROWS: &str =
+    "SELECT id, revision, name, create_revision, version, lease FROM log WHERE id <= ? ORDER BY id";
 
 /// Loads what the holder of the term has made visible, at one moment.
 pub(super) async fn load(settings: &Settings, member_id: u64) -> Result<Loaded, StoreError> {
     // No limit for the statement: a large store takes its time.
     let mut conn = connect(settings, Duration::ZERO).await?;
-    let loaded = try_load(&mut conn).await;
+    let span = span::statement(SYSTEM, "loading", || [META, ROWS].join("; "));
+    let loaded = try_load(&mut conn).instrument(span.clone()).await;
     let (state, cluster_id, now) = loaded.map_err(|error| match error {
-        Some(error) => describe(settings, "loading", &error),
-        None => failed(settings, "loading", "no answer in time"),
+        Some(error) => {
+            note(&span, &error);
+            describe(settings, "loading", &error)
+        }
+        None => {
+            span::fail(&span, None, span::TIMEOUT);
+            failed(settings, "loading", "no answer in time")
+        }
     })?;
     Ok(Loaded {
         state,
@@ -38,20 +52,13 @@ async fn try_load(conn: &mut Conn) -> Result<(State, u64, i64), Option<Error>> {
         .with_isolation_level(IsolationLevel::RepeatableRead)
         .with_readonly(true);
     let mut transaction = conn.start_transaction(one_moment).await?;
-    let meta: Option<Row> = transaction
-        .query_first(
-            "SELECT (SELECT value FROM meta WHERE name = 'cluster_id'), \
-             (SELECT value FROM meta WHERE name = 'compacted'), applied, \
-             CAST(UNIX_TIMESTAMP(SYSDATE(3)) * 1000 AS SIGNED) FROM writer",
-        )
-        .await?;
+    let meta: Option<Row> = transaction.query_first(META).await?;
     let meta = meta.ok_or_else(|| Error::from(DriverError::ConnectionClosed))?;
     let cluster_id: i64 = column(&meta, 0)?;
     let compacted: i64 = column(&meta, 1)?;
     let applied: i64 = column(&meta, 2)?;
     let mut state = State::default();
-    let sql = "SELECT id, revision, name, create_revision, version, lease FROM log WHERE id <= ? ORDER BY id";
-    let mut rows = transaction.exec_iter(sql, (applied,)).await?;
+    let mut rows = transaction.exec_iter(ROWS, (applied,)).await?;
     while let Some(row) = tokio::time::timeout(SILENCE, rows.next())
         .await
         .map_err(|_| None)??

@@ -9,24 +9,26 @@ mod load;
 mod reader;
 mod schema;
 mod settings;
+mod transaction;
 
 pub(crate) use link::connect;
 pub use settings::Settings;
 
 use super::replicated::{Member, Replicated, Tail, Won};
-use super::{Loaded, Log, Reader, Size, StoreError};
+use super::{Loaded, Log, Reader, Size, StoreError, span};
 use crate::domain::alarm::Alarms;
 use crate::domain::election::{Tenure, Term};
 use crate::domain::lease::Lease;
 use crate::domain::version::Row;
 use crate::store::gathered::Gathered;
-use error::{describe, failed};
+use error::{describe, failed, note};
 use link::{Answer, Link, column};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Error, Params};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
+use tracing::Instrument;
 
 /// Connections for readers, each for one query at a time.
 const READERS: usize = 6;
@@ -172,8 +174,13 @@ impl Replicated for MySql {
     async fn shrink(&self) -> Result<(), StoreError> {
         // On a connection of its own, without a limit.
         let mut conn = connect(&self.settings, Duration::ZERO).await?;
-        let optimized = conn.query_drop("OPTIMIZE TABLE log, lease").await;
-        optimized.map_err(|error| describe(&self.settings, "shrinking", &error))
+        let sql = "OPTIMIZE TABLE log, lease";
+        let span = span::statement(link::SYSTEM, "shrinking", || sql);
+        let optimized = conn.query_drop(sql).instrument(span.clone()).await;
+        optimized.map_err(|error| {
+            note(&span, &error);
+            describe(&self.settings, "shrinking", &error)
+        })
     }
 
     async fn size(&self) -> Result<Size, StoreError> {

@@ -1,7 +1,7 @@
 //! The reading side.
 
 use super::error::describe;
-use super::link::{DEADLINE, Link, blob, column};
+use super::link::{DEADLINE, Link, Sql, blob, column};
 use super::load::version;
 use super::settings::Settings;
 use crate::domain::range::KeyRange;
@@ -45,7 +45,11 @@ impl Reader for Pool {
             "SELECT id, value FROM log WHERE id IN ({})",
             numbers.join(",")
         );
-        let answer = self.links.next()?.run("reading values", &sql, ());
+        let sql = Sql {
+            sent: &sql,
+            shown: Some("SELECT id, value FROM log WHERE id IN (?)"),
+        };
+        let answer = self.links.next()?.run("reading values", sql, ());
         let answer = self.links.block_on(answer)?;
         let value = |row: &mysql_async::Row| Ok((column(row, 0)?, blob(row, 1)?));
         let found: Result<HashMap<Row, Bytes>, Error> = answer.rows.iter().map(value).collect();
@@ -135,7 +139,10 @@ impl Part<'_> {
             "SELECT revision, CAST(SUM(LENGTH(name) + LENGTH(value) + 64) AS UNSIGNED) FROM log \
              WHERE {condition} GROUP BY revision ORDER BY revision LIMIT {REVISIONS}"
         );
-        let sizes = link.run(doing, &sizes, positional(&parameters)).await?.rows;
+        let sizes = link
+            .run(doing, sizes.as_str(), positional(&parameters))
+            .await?
+            .rows;
         let sizes: Result<Vec<(i64, u64)>, Error> = sizes
             .iter()
             .map(|row| Ok((column(row, 0)?, column(row, 1)?)))
@@ -152,7 +159,10 @@ impl Part<'_> {
              WHERE {condition} AND revision <= ? ORDER BY id"
         );
         parameters.push(last.to_value());
-        let rows = link.run(doing, &rows, positional(&parameters)).await?.rows;
+        let rows = link
+            .run(doing, rows.as_str(), positional(&parameters))
+            .await?
+            .rows;
         let writes: Result<Vec<Logged>, Error> = rows.iter().map(logged).collect();
         Ok(Read {
             writes: writes.map_err(|error| describe(settings, doing, &error))?,

@@ -1,6 +1,6 @@
 //! Storing batches: one statement each, so one trip, which checks the term before anything else.
 
-use super::error::{describe, failed, is_lost};
+use super::error::{describe, failed, is_lost, note};
 use super::link::{DEADLINE, Link, Parameters, SYSTEM, Session};
 use super::settings::Settings;
 use crate::domain::alarm::Alarms;
@@ -81,17 +81,27 @@ impl Committer {
         // Nothing was sent yet, so this failure leaves nothing open.
         let session = self.link.session().await?;
         let (number, applied) = self.writing.next();
+        let span = span::statement(SYSTEM, "committing", || COMMIT);
         let execute = execute(&session, batch, self.writing.won.epoch(), number, applied)
-            .instrument(span::statement(SYSTEM, "committing"));
+            .instrument(span.clone());
         let outcome = match tokio::time::timeout(PATIENCE, execute).await {
             Ok(Ok(true)) => Outcome::Stored,
             Ok(Ok(false)) => Outcome::Fenced,
-            Ok(Err(error)) if is_lost(&error) => {
-                Outcome::Lost(describe(&self.settings, "committing", &error).to_string())
+            Ok(Err(error)) => {
+                note(&span, &error);
+                let told = describe(&self.settings, "committing", &error);
+                match is_lost(&error) {
+                    true => Outcome::Lost(told.to_string()),
+                    false => Outcome::Refused(told),
+                }
             }
-            Ok(Err(error)) => Outcome::Refused(describe(&self.settings, "committing", &error)),
-            Err(_) => Outcome::Lost(format!("no answer within {PATIENCE:?}")),
+            Err(_) => {
+                span::fail(&span, None, span::TIMEOUT);
+                Outcome::Lost(format!("no answer within {PATIENCE:?}"))
+            }
         };
+        // What comes of it now is no part of the statement.
+        drop(span);
         match outcome {
             Outcome::Stored => {
                 self.writing.won.tenure.extend(sent);
@@ -124,11 +134,13 @@ impl Committer {
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             }
         };
+        let span = span::statement(SYSTEM, "asking what came of it", || sql);
         let raise = async {
             let statement = session.prepare(sql).await?;
             session.client.query_opt(&statement, &[&epoch]).await
         };
-        match raise.await {
+        let raised = raise.instrument(span.clone()).await;
+        match raised.inspect_err(|error| note(&span, error)) {
             Ok(Some(row)) => {
                 self.writing.won.raise(row.get(0));
                 self.writing.won.tenure.extend(sent);

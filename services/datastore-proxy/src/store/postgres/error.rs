@@ -1,9 +1,10 @@
 //! What an error of PostgreSQL means for us.
 
 use super::settings::{Settings, causes};
-use crate::store::StoreError;
+use crate::store::{StoreError, span};
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
+use tracing::Span;
 
 /// The error in our words. Only for what can't have been stored: see [`is_lost`].
 pub(super) fn describe(settings: &Settings, doing: &str, error: &Error) -> StoreError {
@@ -30,6 +31,11 @@ pub(super) fn failed(settings: &Settings, doing: &str, found: impl Into<String>)
         doing: format!("{doing} ({settings})"),
         found: found.into(),
     }
+}
+
+/// Notes on the span of a statement why it failed.
+pub(super) fn note(span: &Span, error: &Error) {
+    span::fail(span, error.code().map(SqlState::code), span::CONNECTION);
 }
 
 /// Whether the connection is gone, so that what came of the last statement isn't known.

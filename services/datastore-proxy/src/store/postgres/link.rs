@@ -1,6 +1,6 @@
 //! One connection, made anew when it is lost.
 
-use super::error::{describe, failed, is_lost};
+use super::error::{describe, failed, is_lost, note};
 use super::settings::Settings;
 use super::tls::MakeTls;
 use crate::store::{StoreError, span};
@@ -126,14 +126,20 @@ impl Link {
                 let statement = session.prepare(sql).await?;
                 session.client.query(&statement, parameters).await
             };
-            let work = work.instrument(span::statement(SYSTEM, doing));
+            let span = span::statement(SYSTEM, doing, || sql);
+            let work = work.instrument(span.clone());
             let error = match tokio::time::timeout(self.limit, work).await {
                 Ok(Ok(rows)) => return Ok(rows),
                 Ok(Err(error)) if !is_lost(&error) => {
+                    note(&span, &error);
                     return Err(describe(&self.settings, doing, &error));
                 }
-                Ok(Err(error)) => describe(&self.settings, doing, &error),
+                Ok(Err(error)) => {
+                    note(&span, &error);
+                    describe(&self.settings, doing, &error)
+                }
                 Err(_) => {
+                    span::fail(&span, None, span::TIMEOUT);
                     again = false;
                     failed(&self.settings, doing, "no answer in time")
                 }

@@ -1,27 +1,41 @@
 //! Reading everything but values and leases into memory.
 
-use super::error::{describe, failed};
-use super::link::Session;
+use super::error::{describe, failed, note};
+use super::link::{SYSTEM, Session};
 use super::settings::Settings;
 use crate::domain::state::State;
 use crate::domain::version::Version;
-use crate::store::{Loaded, StoreError};
+use crate::store::{Loaded, StoreError, span};
 use bytes::Bytes;
 use futures::{TryStreamExt, pin_mut};
 use std::time::Duration;
 use tokio_postgres::Error;
+use tracing::Instrument;
 
 /// How long the database may be silent while it sends the rows; sorting nothing, it begins at once.
 const SILENCE: Duration = Duration::from_secs(30);
+
+const META: &str = "SELECT (SELECT value FROM meta WHERE name = 'cluster_id'), \
+                    (SELECT value FROM meta WHERE name = 'compacted'), applied, \
+                    (extract(epoch FROM clock_timestamp()) * 1000)::bigint FROM writer";
+const ROWS: &str =
+    "SELECT id, revision, key, create_revision, version, lease FROM log WHERE id <= $1 ORDER BY id";
 
 /// Loads what the holder of the term has made visible, at one moment.
 pub(super) async fn load(settings: &Settings, member_id: u64) -> Result<Loaded, StoreError> {
     // No limit for the statement: a large store takes its time.
     let session = Session::open(settings, Duration::ZERO).await?;
-    let loaded = try_load(&session).await;
+    let span = span::statement(SYSTEM, "loading", || [META, ROWS].join("; "));
+    let loaded = try_load(&session).instrument(span.clone()).await;
     let (state, cluster_id, now) = loaded.map_err(|error| match error {
-        Some(error) => describe(settings, "loading", &error),
-        None => failed(settings, "loading", "no answer in time"),
+        Some(error) => {
+            note(&span, &error);
+            describe(settings, "loading", &error)
+        }
+        None => {
+            span::fail(&span, None, span::TIMEOUT);
+            failed(settings, "loading", "no answer in time")
+        }
     })?;
     Ok(Loaded {
         state,
@@ -37,23 +51,11 @@ async fn try_load(session: &Session) -> Result<(State, u64, i64), Option<Error>>
     client
         .batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         .await?;
-    let meta = client
-        .query_one(
-            "SELECT (SELECT value FROM meta WHERE name = 'cluster_id'), \
-             (SELECT value FROM meta WHERE name = 'compacted'), applied, \
-             (extract(epoch FROM clock_timestamp()) * 1000)::bigint FROM writer",
-            &[],
-        )
-        .await?;
+    let meta = client.query_one(META, &[]).await?;
     let (cluster_id, compacted, applied): (i64, i64, i64) =
         (meta.try_get(0)?, meta.try_get(1)?, meta.try_get(2)?);
     let mut state = State::default();
-    let rows = client
-        .query_raw(
-            "SELECT id, revision, key, create_revision, version, lease FROM log WHERE id <= $1 ORDER BY id",
-            [applied],
-        )
-        .await?;
+    let rows = client.query_raw(ROWS, [applied]).await?;
     pin_mut!(rows);
     while let Some(row) = tokio::time::timeout(SILENCE, rows.try_next())
         .await

@@ -12,7 +12,7 @@ mod tls;
 pub use settings::Settings;
 
 use super::replicated::{Member, Replicated, Tail, Won};
-use super::{Loaded, Log, Reader, Size, StoreError};
+use super::{Loaded, Log, Reader, Size, StoreError, span};
 use crate::domain::alarm::Alarms;
 use crate::domain::election::{Tenure, Term};
 use crate::domain::lease::Lease;
@@ -22,6 +22,7 @@ use link::{Link, Session};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
+use tracing::Instrument;
 
 /// Connections for readers. Each takes several queries at a time.
 const READERS: usize = 3;
@@ -166,8 +167,12 @@ impl Replicated for Postgres {
         let session = Session::open(&self.settings, Duration::ZERO).await?;
         for table in ["log", "lease"] {
             let vacuum = format!("VACUUM (ANALYZE) {table}");
-            let vacuumed = session.client.batch_execute(&vacuum).await;
-            vacuumed.map_err(|error| error::describe(&self.settings, "shrinking", &error))?;
+            let span = span::statement(link::SYSTEM, "shrinking", || vacuum.clone());
+            let vacuumed = session.client.batch_execute(&vacuum);
+            vacuumed.instrument(span.clone()).await.map_err(|error| {
+                error::note(&span, &error);
+                error::describe(&self.settings, "shrinking", &error)
+            })?;
         }
         Ok(())
     }

@@ -2,7 +2,8 @@
 
 use super::fill::Filler;
 use super::schema::PATIENCE;
-use super::{StoreError, connect, describe, failed, sibling};
+use super::{SYSTEM, StoreError, connect, describe, failed, note, sibling};
+use crate::store::span;
 use rusqlite::OpenFlags;
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
@@ -32,9 +33,14 @@ pub fn copy(path: &Path) -> Result<File, StoreError> {
         .busy_timeout(PATIENCE)
         .map_err(|error| describe(path, "copying", &error))?;
     // Reads within one transaction, which a writer in WAL mode doesn't wait for.
+    let sql = "VACUUM INTO ?1";
+    let span = span::statement(SYSTEM, "copying", || sql).entered();
     connection
-        .execute("VACUUM INTO ?1", [name.0.to_string_lossy()])
-        .map_err(|error| describe(path, "copying", &error))?;
+        .execute(sql, [name.0.to_string_lossy()])
+        .map_err(|error| {
+            note(&span, &error);
+            describe(path, "copying", &error)
+        })?;
     Ok(file)
 }
 

@@ -34,7 +34,7 @@ impl Filler {
 
     /// Adds a write. They come in the order of their rows, which is that of their revisions.
     pub fn add(&mut self, write: &Write) -> Result<(), StoreError> {
-        self.try_to(|connection| super::log::insert(connection, write))?;
+        self.try_to(|connection| super::log::add_write(connection, write))?;
         self.open += 1;
         if self.open == BATCH {
             self.open = 0;
@@ -45,7 +45,7 @@ impl Filler {
 
     /// Adds a lease.
     pub fn lease(&self, lease: &Lease) -> Result<(), StoreError> {
-        self.try_to(|connection| super::log::grant(connection, lease))
+        self.try_to(|connection| super::log::add_lease(connection, lease))
     }
 
     /// Says that the writes are not all that there ever were: there may be gaps up to `revision`, which becomes the

@@ -48,6 +48,19 @@ fn load_leases(connection: &Connection, state: &mut State) -> rusqlite::Result<(
     Ok(())
 }
 
+const KEYS_BETWEEN: &str = "SELECT key, revision, create_revision, version, lease, id FROM log INDEXED BY log_key \
+                            WHERE key >= ?1 AND key < ?2 ORDER BY key, revision";
+const KEYS_FROM: &str = "SELECT key, revision, create_revision, version, lease, id FROM log INDEXED BY log_key \
+                         WHERE key >= ?1 ORDER BY key, revision";
+
+/// What [`keys`] asks.
+pub(super) fn keys_sql(range: &KeyRange) -> &'static str {
+    match range.end() {
+        Some(_) => KEYS_BETWEEN,
+        None => KEYS_FROM,
+    }
+}
+
 /// Adds the keys of a range.
 pub(super) fn keys(
     connection: &Connection,
@@ -55,11 +68,7 @@ pub(super) fn keys(
     state: &mut State,
 ) -> rusqlite::Result<()> {
     let (start, end) = (range.start().as_ref(), range.end().map(Bytes::as_ref));
-    let below = if end.is_some() { "AND key < ?2" } else { "" };
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT key, revision, create_revision, version, lease, id FROM log INDEXED BY log_key \
-         WHERE key >= ?1 {below} ORDER BY key, revision",
-    ))?;
+    let mut statement = connection.prepare_cached(keys_sql(range))?;
     let mut rows = match end {
         Some(end) => statement.query((start, end))?,
         None => statement.query([start])?,

@@ -2,25 +2,39 @@
 
 use super::SYSTEM;
 use super::checkpoint::Checkpointer;
-use super::{Claim, StoreError, describe};
+use super::{Claim, StoreError, describe, note};
 use crate::domain::lease::{Lease, LeaseChange};
 use crate::domain::state::{Changes, Write};
 use crate::domain::version::Row;
 use crate::store::span;
 use crate::store::{Log, Size};
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{CachedStatement, Connection, OptionalExtension};
+use std::cell::RefCell;
 
 /// Pages given back per call of [`Log::shrink`]: about a millisecond.
 const SHRINK_PAGES: u32 = 64;
 /// Free pages that are kept for the writes to come.
 const SPARE_PAGES: u64 = 1024;
 
+const BEGIN: &str = "BEGIN IMMEDIATE";
+const INSERT: &str = "INSERT INTO log (id, revision, key, create_revision, version, lease, value) \
+                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+const GRANT: &str = "INSERT INTO lease (id, ttl, deadline, owner) VALUES (?1, ?2, ?3, ?4)";
+const RENEW: &str = "UPDATE lease SET deadline = ?2 WHERE id = ?1";
+const REVOKE: &str = "DELETE FROM lease WHERE id = ?1";
+const SET: &str = "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)";
+const REMOVE: &str = "DELETE FROM log WHERE id = ?1";
+const COMMIT: &str = "COMMIT";
+const VALUE: &str = "SELECT value FROM log WHERE id = ?1";
+
 /// The log in a SQLite file.
 pub(super) struct SqliteLog {
     connection: Connection,
     claim: Claim,
     checkpoint: Checkpointer,
+    /// The statements of the open transaction, each once, for its span.
+    asked: RefCell<Vec<&'static str>>,
 }
 
 impl SqliteLog {
@@ -29,7 +43,17 @@ impl SqliteLog {
             connection,
             claim,
             checkpoint,
+            asked: RefCell::default(),
         }
+    }
+
+    /// Prepares a statement of the transaction.
+    fn ask(&self, sql: &'static str) -> rusqlite::Result<CachedStatement<'_>> {
+        let mut asked = self.asked.borrow_mut();
+        if !asked.contains(&sql) {
+            asked.push(sql);
+        }
+        self.connection.prepare_cached(sql)
     }
 
     fn error(&self, doing: &str, error: &rusqlite::Error) -> StoreError {
@@ -38,7 +62,7 @@ impl SqliteLog {
 
     fn try_append(&self, changes: &Changes) -> rusqlite::Result<()> {
         for write in &changes.writes {
-            insert(&self.connection, write)?;
+            insert(self.ask(INSERT)?, write)?;
         }
         for change in &changes.leases {
             self.change_lease(change)?;
@@ -68,25 +92,17 @@ impl SqliteLog {
     }
 
     fn set(&self, name: &str, value: i64) -> rusqlite::Result<()> {
-        self.connection
-            .prepare_cached("INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)")?
-            .execute((name, value))?;
-        Ok(())
+        self.ask(SET)?.execute((name, value)).map(drop)
     }
 
     fn change_lease(&self, change: &LeaseChange) -> rusqlite::Result<()> {
         match change {
-            LeaseChange::Granted(lease) => return grant(&self.connection, lease),
-            LeaseChange::Renewed { id, deadline } => self
-                .connection
-                .prepare_cached("UPDATE lease SET deadline = ?2 WHERE id = ?1")?
-                .execute((id, deadline))?,
-            LeaseChange::Revoked { id } => self
-                .connection
-                .prepare_cached("DELETE FROM lease WHERE id = ?1")?
-                .execute([id])?,
-        };
-        Ok(())
+            LeaseChange::Granted(lease) => grant(self.ask(GRANT)?, lease),
+            LeaseChange::Renewed { id, deadline } => {
+                self.ask(RENEW)?.execute((id, deadline)).map(drop)
+            }
+            LeaseChange::Revoked { id } => self.ask(REVOKE)?.execute([id]).map(drop),
+        }
     }
 
     /// Gives [`SHRINK_PAGES`] back. The statement ends each of its steps with a page, and is only committed as one
@@ -120,38 +136,39 @@ impl SqliteLog {
     }
 }
 
-/// Adds a write to the log.
-pub(super) fn insert(connection: &Connection, write: &Write) -> rusqlite::Result<()> {
+fn insert(mut statement: CachedStatement<'_>, write: &Write) -> rusqlite::Result<()> {
     let version = &write.version;
-    connection
-        .prepare_cached(
-            "INSERT INTO log (id, revision, key, create_revision, version, lease, value) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        )?
-        .execute((
-            version.row,
-            version.mod_revision,
-            write.key.as_ref(),
-            version.create_revision,
-            version.version,
-            version.lease,
-            write.value.as_ref(),
-        ))?;
-    Ok(())
+    let values = (
+        version.row,
+        version.mod_revision,
+        write.key.as_ref(),
+        version.create_revision,
+        version.version,
+        version.lease,
+        write.value.as_ref(),
+    );
+    statement.execute(values).map(drop)
 }
 
-/// Adds a lease.
-pub(super) fn grant(connection: &Connection, lease: &Lease) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("INSERT INTO lease (id, ttl, deadline, owner) VALUES (?1, ?2, ?3, ?4)")?
-        .execute((lease.id, lease.ttl, lease.deadline, &lease.owner))?;
-    Ok(())
+fn grant(mut statement: CachedStatement<'_>, lease: &Lease) -> rusqlite::Result<()> {
+    let values = (lease.id, lease.ttl, lease.deadline, &lease.owner);
+    statement.execute(values).map(drop)
+}
+
+/// Adds a write to the log of a store that is being made.
+pub(super) fn add_write(connection: &Connection, write: &Write) -> rusqlite::Result<()> {
+    insert(connection.prepare_cached(INSERT)?, write)
+}
+
+/// Adds a lease to it.
+pub(super) fn add_lease(connection: &Connection, lease: &Lease) -> rusqlite::Result<()> {
+    grant(connection.prepare_cached(GRANT)?, lease)
 }
 
 impl Log for SqliteLog {
     fn begin(&self) -> Result<(), StoreError> {
-        self.connection
-            .prepare_cached("BEGIN IMMEDIATE")
+        self.asked.borrow_mut().clear();
+        self.ask(BEGIN)
             .and_then(|mut statement| statement.execute([]))
             .map_err(|error| self.error("writing to", &error))?;
         Ok(())
@@ -169,9 +186,7 @@ impl Log for SqliteLog {
 
     fn remove(&self, rows: &[Row]) -> Result<(), StoreError> {
         let remove = || {
-            let mut statement = self
-                .connection
-                .prepare_cached("DELETE FROM log WHERE id = ?1")?;
+            let mut statement = self.ask(REMOVE)?;
             rows.iter()
                 .try_for_each(|row| statement.execute([row]).map(drop))
         };
@@ -180,11 +195,16 @@ impl Log for SqliteLog {
     }
 
     fn commit(&self) -> Result<(), StoreError> {
-        let _entered = span::statement(SYSTEM, "committing").entered();
+        // What was asked before waits for the disk here.
+        let told = || [&self.asked.borrow()[..], &[COMMIT]].concat().join("; ");
+        let span = span::statement(SYSTEM, "committing", told).entered();
         self.connection
-            .prepare_cached("COMMIT")
+            .prepare_cached(COMMIT)
             .and_then(|mut statement| statement.execute([]))
-            .map_err(|error| self.error("committing to", &error))?;
+            .map_err(|error| {
+                note(&span, &error);
+                self.error("committing to", &error)
+            })?;
         self.checkpoint.committed(&self.connection);
         Ok(())
     }
@@ -209,8 +229,9 @@ impl Log for SqliteLog {
     }
 
     fn value(&self, row: Row) -> Result<Option<Bytes>, StoreError> {
+        let span = span::statement(SYSTEM, "reading", || VALUE).entered();
         self.connection
-            .prepare_cached("SELECT value FROM log WHERE id = ?1")
+            .prepare_cached(VALUE)
             .and_then(|mut statement| {
                 statement
                     .query_row([row], |row| {
@@ -218,7 +239,10 @@ impl Log for SqliteLog {
                     })
                     .optional()
             })
-            .map_err(|error| self.error("reading", &error))
+            .map_err(|error| {
+                note(&span, &error);
+                self.error("reading", &error)
+            })
     }
 
     fn shrink(&self) -> Result<bool, StoreError> {

@@ -16,13 +16,14 @@ mod tests;
 
 pub use copy::{collect, copy};
 
-use super::{Keys, Loaded, Opened, Reader, StoreError};
+use super::{Keys, Loaded, Opened, Reader, StoreError, span};
 use crate::domain::range::KeyRange;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tracing::Span;
 
 /// Its name in spans.
 const SYSTEM: &str = "sqlite";
@@ -161,6 +162,14 @@ fn describe(path: &Path, doing: &str, error: &rusqlite::Error) -> StoreError {
         }
         _ => failed(format!("{doing} {}", path.display()), error),
     }
+}
+
+/// Notes on the span of a statement why it failed.
+fn note(span: &Span, error: &rusqlite::Error) {
+    let code = error
+        .sqlite_error()
+        .map(|error| error.extended_code.to_string());
+    span::fail(span, code.as_deref(), span::DRIVER);
 }
 
 fn corrupt(path: &Path, found: &str) -> StoreError {

@@ -2,7 +2,7 @@
 
 use super::SYSTEM;
 use super::copy::copy;
-use super::{StoreError, connect, describe, load};
+use super::{StoreError, connect, describe, load, note};
 use crate::domain::range::KeyRange;
 use crate::domain::state::State;
 use crate::domain::version::{Row, Version};
@@ -13,6 +13,10 @@ use rusqlite::{CachedStatement, Connection, OpenFlags, OptionalExtension};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
+
+const VALUE: &str = "SELECT value FROM log WHERE id = ?1";
+const PAGE: &str = "SELECT id, revision, key, create_revision, version, lease, value FROM log \
+                    WHERE id >= ?1 ORDER BY id";
 
 /// A few connections that readers take turns on.
 pub(super) struct Pool {
@@ -38,12 +42,13 @@ impl Pool {
         })
     }
 
-    /// Runs `read` in one transaction, so that all of it sees the same state.
+    /// Runs `read` in one transaction, so that all of it sees the same state. `sql` is what takes its time.
     fn with<T>(
         &self,
+        sql: &'static str,
         read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        let _entered = span::statement(SYSTEM, "reading").entered();
+        let span = span::statement(SYSTEM, "reading", || sql).entered();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let connection = loop {
             match idle.pop() {
@@ -66,20 +71,25 @@ impl Pool {
             .unwrap_or_else(PoisonError::into_inner)
             .push(connection);
         self.returned.notify_one();
-        result.map_err(|error| describe(&self.path, "reading", &error))
+        result.map_err(|error| {
+            note(&span, &error);
+            describe(&self.path, "reading", &error)
+        })
     }
 }
 
 impl Keys for Pool {
     fn load(&self, range: &KeyRange, state: &mut State) -> Result<(), StoreError> {
-        self.with(|connection| load::keys(connection, range, state))
+        self.with(load::keys_sql(range), |connection| {
+            load::keys(connection, range, state)
+        })
     }
 }
 
 impl Reader for Pool {
     fn values(&self, rows: &[Row]) -> Result<Vec<Option<Bytes>>, StoreError> {
-        self.with(|connection| {
-            let mut statement = connection.prepare_cached("SELECT value FROM log WHERE id = ?1")?;
+        self.with(VALUE, |connection| {
+            let mut statement = connection.prepare_cached(VALUE)?;
             rows.iter()
                 .map(|row| {
                     let value = |row: &rusqlite::Row<'_>| {
@@ -98,7 +108,7 @@ impl Reader for Pool {
         through: i64,
         bytes: usize,
     ) -> Result<Page, StoreError> {
-        self.with(|connection| {
+        self.with(PAGE, |connection| {
             let first = first_row(connection, from)?;
             page(connection, range, first, through, bytes)
         })
@@ -140,10 +150,7 @@ fn page(
     through: i64,
     bytes: usize,
 ) -> rusqlite::Result<Page> {
-    let mut statement: CachedStatement<'_> = connection.prepare_cached(
-        "SELECT id, revision, key, create_revision, version, lease, value FROM log \
-         WHERE id >= ?1 ORDER BY id",
-    )?;
+    let mut statement: CachedStatement<'_> = connection.prepare_cached(PAGE)?;
     let mut rows = statement.query([first])?;
     let mut page = Page {
         writes: Vec::new(),
