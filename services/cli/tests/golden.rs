@@ -174,6 +174,7 @@ fn certificate(
         serial: format!("{:x}", begins ^ life),
         not_before_unix: begins,
         not_after_unix: begins + life,
+        unused: false,
     }
 }
 
@@ -212,6 +213,16 @@ fn certificates_are_judged_by_the_newest_of_an_owner() {
                 NOW - HOUR,
                 day,
             ),
+            CertificateInfo {
+                unused: true,
+                ..certificate(
+                    "PROFILE_METRICS_SERVER_SERVING",
+                    "service/supervisor",
+                    "CN=metrics-server",
+                    NOW - 20 * HOUR,
+                    day,
+                )
+            },
         ],
         left_out: 0,
     };
@@ -355,6 +366,14 @@ fn sampling_of_each_process() {
 const REQUEST: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const BATCH: &str = "0af7651916cd43dd8448eb211c80319c";
 const KUBELET: &str = "5b8efff798038103d269b633813fc60c";
+const STATEMENT: &str = "
+    WITH fence AS (
+        UPDATE writer SET beat = beat + 1, batch = $2
+        WHERE epoch = $1 RETURNING epoch
+    ), written AS (
+        INSERT INTO log (id, revision, key) SELECT w.* FROM fence, unnest($4::bigint[]) AS w
+    )
+    SELECT count(*) FROM fence";
 
 /// A span of so many microseconds, from the beginning of the trace.
 fn span(ids: [&str; 3], service: &str, name: &str, start: u64, time: u64) -> Span {
@@ -423,13 +442,16 @@ fn a_trace_is_a_tree_with_what_is_linked_to_it() {
             links: vec![link(REQUEST)],
             ..span([BATCH, "f", ""], "datastore-proxy", "commit", 3130, 1580)
         },
-        span(
-            [BATCH, "g", "f"],
-            "datastore-proxy",
-            "committing",
-            3350,
-            985,
-        ),
+        Span {
+            attributes: [("db.query.text".to_owned(), STATEMENT.to_owned())].into(),
+            ..span(
+                [BATCH, "g", "f"],
+                "datastore-proxy",
+                "committing",
+                3350,
+                985,
+            )
+        },
     ];
     let view = TraceView::new(Trace::new(REQUEST, spans));
     all_formats("trace", &view);

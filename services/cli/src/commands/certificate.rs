@@ -36,10 +36,19 @@ enum State {
     Overdue,
     /// A newer one of the same owner took its place.
     Replaced,
+    /// What it was for is switched off.
+    Unused,
+}
+
+impl State {
+    /// Whether somebody holds it.
+    fn is_current(self) -> bool {
+        !matches!(self, Self::Replaced | Self::Unused)
+    }
 }
 
 impl CertificatesView {
-    /// Judges each certificate; replaced ones are kept only with `all`.
+    /// Judges each certificate; those that nobody holds any more are kept only with `all`.
     #[must_use]
     pub fn new(response: ListCertificatesResponse, all: bool, now: OffsetDateTime) -> Self {
         let replaced = replaced(&response.certificates);
@@ -48,7 +57,7 @@ impl CertificatesView {
             .into_iter()
             .zip(replaced)
             .map(|(certificate, replaced)| CertificateView::new(certificate, replaced, now))
-            .filter(|certificate| all || certificate.state != State::Replaced)
+            .filter(|certificate| all || certificate.state.is_current())
             .collect();
         certificates.sort_by(|a, b| {
             (a.not_after, &a.profile, &a.subject, &a.serial).cmp(&(
@@ -98,7 +107,9 @@ impl CertificateView {
         let left = certificate
             .not_after_unix
             .saturating_sub(now.unix_timestamp());
-        let state = if replaced {
+        let state = if certificate.unused {
+            State::Unused
+        } else if replaced {
             State::Replaced
         } else if on_demand(&profile, &certificate.sans) {
             State::OnDemand
@@ -132,6 +143,7 @@ impl CertificateView {
                 State::OnDemand => "on demand",
                 State::Overdue => "OVERDUE",
                 State::Replaced => "replaced",
+                State::Unused => "unused",
             }
             .to_owned(),
         ]
