@@ -206,11 +206,16 @@ impl Cluster {
     pub fn down(&self, arguments: &[&str]) -> Result<()> {
         let mut all = vec!["down"];
         all.extend(arguments);
-        let Err(error) = self.compose(&all) else {
+        self.borne(self.compose(&all), arguments.contains(&"--volumes"))
+    }
+
+    /// How a `down` ended, without complaints of networks alone.
+    pub(crate) fn borne(&self, ended: Result<String>, with_volumes: bool) -> Result<()> {
+        let Err(error) = ended else {
             return Ok(());
         };
         let leftovers = Leftovers::of(&self.project)?;
-        if !leftovers.are_bearable(arguments.contains(&"--volumes")) {
+        if !leftovers.are_bearable(with_volumes) {
             return Err(error);
         }
         eprintln!("networks stay: {:?}", leftovers.lost_networks()?);

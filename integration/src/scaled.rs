@@ -60,18 +60,27 @@ impl Scaled {
         self.cluster.kubectl(&ready).map(drop)
     }
 
-    /// Sets how many replicas a part has, and all others to one; waits until the part's are ready and no others there.
+    /// Sets how many replicas each of these parts has, and all others to one; waits until theirs are ready and no others
+    /// there.
     ///
     /// # Errors
     /// Not within three minutes; holds the last state.
-    pub fn scale(&self, part: &str, replicas: usize) -> Result<()> {
-        let scale = format!("--scale={part}={replicas}");
-        self.compose(&["up", "--detach", "--no-recreate", &scale])?;
-        eventually(&format!("{replicas} of {part}"), SOON, || {
-            let ready = self.ready(part)?;
-            ensure!(ready == vec![true; replicas], "ready: {ready:?}");
-            Ok(())
-        })
+    pub fn scale(&self, parts: &[&str], replicas: usize) -> Result<()> {
+        let scale = parts
+            .iter()
+            .map(|part| format!("--scale={part}={replicas}"));
+        let scale: Vec<String> = scale.collect();
+        let mut up = vec!["up", "--detach", "--no-recreate"];
+        up.extend(scale.iter().map(String::as_str));
+        self.compose(&up)?;
+        for part in parts {
+            eventually(&format!("{replicas} of {part}"), SOON, || {
+                let ready = self.ready(part)?;
+                ensure!(ready == vec![true; replicas], "ready: {ready:?}");
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
 
     /// Lets each replica of a part use so many cores at most.
@@ -105,7 +114,8 @@ impl Scaled {
     /// Docker fails.
     pub fn remove(&self) -> Result<()> {
         // What compose/etcd.yaml adds is only removed by name.
-        self.compose(&["down", "--volumes", "--timeout", "5", "--remove-orphans"])?;
+        let ended = self.compose(&["down", "--volumes", "--timeout", "5", "--remove-orphans"]);
+        self.cluster.borne(ended, true)?;
         self.cluster.remove()
     }
 

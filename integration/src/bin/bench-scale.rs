@@ -106,7 +106,7 @@ fn rows(arguments: &Arguments, scaled: &Scaled) -> Result<Vec<Value>> {
         }
         let cores = arguments.cores.unwrap_or(stress.cores);
         for &replicas in &arguments.replicas {
-            scaled.scale(stress.part, replicas)?;
+            scaled.scale(&[stress.part], replicas)?;
             scaled.limit(stress.part, cores)?;
             if stress.part != CLIENT {
                 // It has its connections to the replicas that there were; they change within minutes by themselves.
@@ -125,7 +125,7 @@ fn rows(arguments: &Arguments, scaled: &Scaled) -> Result<Vec<Value>> {
                 "figures": report.json(),
             }));
         }
-        scaled.scale(stress.part, 1)?;
+        scaled.scale(&[stress.part], 1)?;
         scaled.limit(stress.part, cores_here())?;
     }
     Ok(rows)
