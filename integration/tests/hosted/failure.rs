@@ -83,19 +83,65 @@ fn says_what_it_waits_for(world: &World) -> Result<()> {
             .host
             .kubectl(&["delete", "pod", name, "-n", a.name(), "--wait=false"])?;
     }
-    eventually("an event says why token-service waits", SOON, || {
-        let unhealthy = "--field-selector=reason=Unhealthy";
-        let events = world.host.get(&["events", "-n", a.name(), unhealthy])?;
-        let said = events["items"].as_array().into_iter().flatten();
-        let said: Vec<_> = said.filter_map(|event| event["message"].as_str()).collect();
-        let reason = |said: &str| {
-            said.contains("enrolling as service/token-service") && said.contains("tokenreviews")
-        };
-        ensure!(said.iter().any(|said| reason(said)), "{said:#?}");
-        Ok(())
-    })?;
+    an_event_says(
+        world,
+        &["enrolling as service/token-service", "tokenreviews"],
+    )?;
     a.kubectl(&["create", "configmap", "without-review"])
         .map(drop)
+}
+
+/// kube-controller-manager may be no newer than any kube-apiserver: while none is there it isn't started, and its pod says so.
+pub fn withheld(world: &World) -> Result<()> {
+    let a = &world.a;
+    let servers = format!("deployment/{}-kube-apiserver", a.name());
+    let scale = |replicas| {
+        let arguments = ["scale", &servers, replicas, "-n", a.name()];
+        world.host.kubectl(&arguments).map(drop)
+    };
+    scale("--replicas=0")?;
+    let outcome = says_that_it_is_withheld(world);
+    scale("--replicas=1")?;
+    outcome?;
+    world.wait_whole(a)
+}
+
+fn says_that_it_is_withheld(world: &World) -> Result<()> {
+    let a = &world.a;
+    eventually("no kube-apiserver is there", SOON, || {
+        let selector = "app.kubernetes.io/component=kube-apiserver";
+        let pods = world.host.get(&["pods", "-n", a.name(), "-l", selector])?;
+        let pods = pods["items"].as_array().map_or(0, Vec::len);
+        ensure!(pods == 0, "{pods}");
+        Ok(())
+    })?;
+    let selector = "app.kubernetes.io/component=kube-controller-manager";
+    let delete = [
+        "delete",
+        "pod",
+        "-n",
+        a.name(),
+        "-l",
+        selector,
+        "--wait=false",
+    ];
+    world.host.kubectl(&delete)?;
+    an_event_says(world, &["waiting until every kube-apiserver has v1."])
+}
+
+/// Waits until kubelet shows all these words among what a probe of a pod of A's said.
+fn an_event_says(world: &World, words: &[&str]) -> Result<()> {
+    eventually(&format!("an event says {words:?}"), SOON, || {
+        let unhealthy = "--field-selector=reason=Unhealthy";
+        let events = world
+            .host
+            .get(&["events", "-n", world.a.name(), unhealthy])?;
+        let said = events["items"].as_array().into_iter().flatten();
+        let said: Vec<_> = said.filter_map(|event| event["message"].as_str()).collect();
+        let told = |said: &&str| words.iter().all(|word| said.contains(word));
+        ensure!(said.iter().any(told), "{said:#?}");
+        Ok(())
+    })
 }
 
 /// A hosting node with parts of both planes on it.

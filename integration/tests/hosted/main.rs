@@ -3,7 +3,9 @@
 
 mod attacker;
 mod failure;
+mod reach;
 mod removal;
+mod route;
 mod tenants;
 mod upgrade;
 mod world;
@@ -16,6 +18,8 @@ use world::World;
 const CASES: &[Case<World>] = &[
     ("tenants::helm_test_passes", tenants::helm_test),
     ("tenants::work_as_clusters_do", tenants::workloads),
+    ("reach::through_a_load_balancer", reach::load_balancer),
+    ("reach::by_names_with_tls_passed_through", reach::names),
     (
         "attacker::identities_are_a_planes_own",
         attacker::identities,
@@ -35,6 +39,7 @@ const CASES: &[Case<World>] = &[
         "failure::without_token_review",
         failure::without_token_review,
     ),
+    ("failure::a_withheld_part_says_so", failure::withheld),
     ("failure::a_hosting_node_is_drained", failure::drain),
     ("upgrade::wrong_values_are_refused", upgrade::wrong_values),
     (

@@ -1,5 +1,6 @@
 //! A cluster that hosts, and two planes in it.
 
+use crate::reach;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use sextant_integration::{Api, Cluster, PARTS, Tenant, eventually};
@@ -24,13 +25,13 @@ impl World {
         let world = Self::existing()?;
         Cluster::start(HOST, 27443, 28443)?;
         world.host.project.load_plane_images()?;
-        for tenant in [&world.a, &world.b] {
-            tenant.install(&[])?.ok()?;
-        }
-        for tenant in [&world.a, &world.b] {
-            tenant.wait_for_api()?;
-            tenant.start_node(&node(tenant))?;
-        }
+        world.a.install(&[])?.ok()?;
+        world.b.install(&reach::VALUES)?.ok()?;
+        reach::balance(&world)?;
+        world.a.wait_for_api()?;
+        world.a.start_node(&node(&world.a))?;
+        world.b.wait_for_api()?;
+        reach::start_node(&world, &node(&world.b))?;
         for tenant in [&world.a, &world.b] {
             tenant.wait_for_node(&node(tenant))?;
         }
