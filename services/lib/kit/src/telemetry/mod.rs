@@ -124,7 +124,6 @@ pub fn init(name: &'static str, common: &Common) -> Result<Telemetry, Error> {
     let exporters =
         collector::open(&endpoint)?.map(|collector| Exporters::new(name, rule.clone(), collector));
     let exporters = exporters.transpose()?;
-    let traces = exporters.as_ref().map(|exporters| spans(&exporters.traces));
     // Boxed, and only those that there are: an optional layer below a filter would turn the others off.
     let mut outputs: Vec<Box<dyn Layer<_> + Send + Sync>> = vec![match common.log_format {
         LogFormat::Json => Box::new(fmt::layer().event_format(log::Json { service: name })),
@@ -137,11 +136,18 @@ pub fn init(name: &'static str, common: &Common) -> Result<Telemetry, Error> {
     // JSON lines have no use for spans, which would be kept and formatted for them.
     let wants_spans = common.log_format == LogFormat::Text;
     let wanted = FilterFn::new(move |metadata| wants_spans || metadata.is_event());
-    // One filter for all that is written, so that a line is counted once.
-    let written = outputs.with_filter(filter.and(wanted).and(REPEATS.clone()));
+    // One filter for all that is written, so that a line is counted once. Of spans it looks at the cheapest part only.
+    let written = outputs.with_filter(wanted.and(filter).and(REPEATS.clone()));
+    // A list, in which there is nothing where nothing is exported: below an absent layer (`None`) each span of each
+    // library would be made and forgotten.
+    let mut layers = vec![written.boxed()];
+    layers.extend(
+        exporters
+            .iter()
+            .map(|exporters| spans(&exporters.traces).boxed()),
+    );
     tracing_subscriber::registry()
-        .with(traces)
-        .with(written)
+        .with(layers)
         .try_init()
         .map_err(|e| Error::Telemetry(e.to_string()))?;
     tokio::spawn(REPEATS.clone().summarize());
