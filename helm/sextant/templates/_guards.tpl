@@ -4,6 +4,7 @@
 {{- include "sextant.guards.replicas" . -}}
 {{- include "sextant.guards.datastore" . -}}
 {{- include "sextant.guards.reach" . -}}
+{{- include "sextant.guards.telemetry" . -}}
 {{- include "sextant.guards.skew" . -}}
 {{- end }}
 
@@ -27,9 +28,19 @@
 {{- fail (printf "cluster.%s is %q: it must be an IP address" $key $address) -}}
 {{- end -}}
 {{- end -}}
-{{- with .Values.telemetry.otlpEndpoint -}}
-{{- if not (regexMatch "^https?://[^/]+$" .) -}}
-{{- fail (printf "telemetry.otlpEndpoint is %q: it must be a URL of OTLP over gRPC, as http://collector.monitoring:4317" .) -}}
+{{- end }}
+
+{{- define "sextant.guards.telemetry" -}}
+{{- with .Values.telemetry -}}
+{{- if and .otlpEndpoint (not (regexMatch "^https?://[^/]+$" .otlpEndpoint)) -}}
+{{- fail (printf "telemetry.otlpEndpoint is %q: it must be a URL of OTLP over gRPC, as https://collector.monitoring:4317" .otlpEndpoint) -}}
+{{- end -}}
+{{- $secure := hasPrefix "https://" .otlpEndpoint -}}
+{{- if and $secure (not .tlsSecret.name) -}}
+{{- fail (printf "telemetry.otlpEndpoint is %q, but telemetry.tlsSecret.name is empty: name a Secret with ca.crt, the authorities of the collector's certificate" .otlpEndpoint) -}}
+{{- end -}}
+{{- if and .tlsSecret.name (not $secure) -}}
+{{- fail (printf "telemetry.tlsSecret.name is %q, but telemetry.otlpEndpoint is %q, without TLS: begin it with https://" .tlsSecret.name .otlpEndpoint) -}}
 {{- end -}}
 {{- end -}}
 {{- end }}

@@ -121,12 +121,24 @@ is a change of the pod's template and rolls the pods.
 - name: SEXTANT_{{ $key | replace "." "__" | upper }}
   value: {{ kindIs "string" $value | ternary $value (toJson $value) | quote }}
 {{- end }}
-{{- with .root.Values.telemetry.otlpEndpoint }}
+{{- with .root.Values.telemetry }}
+{{- if .otlpEndpoint }}
 - name: POD_NAME
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 - name: OTEL_EXPORTER_OTLP_ENDPOINT
-  value: {{ . | quote }}
+  value: {{ .otlpEndpoint | quote }}
 - name: OTEL_RESOURCE_ATTRIBUTES
   value: k8s.namespace.name={{ $.root.Release.Namespace }},k8s.pod.name=$(POD_NAME)
+{{- if .tlsSecret.name }}
+- name: OTEL_EXPORTER_OTLP_CERTIFICATE
+  value: /etc/sextant-collector/ca.crt
+{{- if .tlsSecret.clientCertificate }}
+- name: OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE
+  value: /etc/sextant-collector/tls.crt
+- name: OTEL_EXPORTER_OTLP_CLIENT_KEY
+  value: /etc/sextant-collector/tls.key
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end }}

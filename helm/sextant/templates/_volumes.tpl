@@ -49,7 +49,15 @@
     name: database
     projected:
       defaultMode: 0440
-      sources: {{- include (eq $values.datastore.type "etcd" | ternary "sextant.credentials.etcd" "sextant.credentials.server") (index $values.datastore $values.datastore.type) | nindent 8 }}
+      sources: {{- include (eq $values.datastore.type "etcd" | ternary "sextant.credentials.tls" "sextant.credentials.server") (index $values.datastore $values.datastore.type) | nindent 8 }}
+{{- end }}
+{{- if $values.telemetry.tlsSecret.name }}
+- mount: {name: collector, mountPath: /etc/sextant-collector, readOnly: true}
+  volume:
+    name: collector
+    projected:
+      defaultMode: 0440
+      sources: {{- include "sextant.credentials.tls" $values.telemetry | nindent 8 }}
 {{- end }}
 {{- if and (eq .part "datastore-proxy") (has $values.datastore.type (list "postgres" "mysql")) }}
 # Snapshots are made there before they are sent.
@@ -73,7 +81,8 @@
 {{- end }}
 {{- end }}
 
-{{- define "sextant.credentials.etcd" -}}
+{{/* Of a server that is verified by `ca.crt` and may want a client certificate. */}}
+{{- define "sextant.credentials.tls" -}}
 - secret:
     name: {{ .tlsSecret.name }}
     items:

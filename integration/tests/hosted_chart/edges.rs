@@ -204,8 +204,15 @@ fn wanted_outside(values: &str, part: &str) -> Vec<Value> {
         ("etcd", "datastore-proxy") => Some(json!({"ports": [tcp(2379), tcp(4379)]})),
         _ => None,
     };
-    let collector = (values == "service-monitor")
-        .then(|| json!({"to": [{"namespaceSelector": {}}], "ports": [tcp(4317)]}));
+    let collector = match values {
+        "routes" => Some(json!([{
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}},
+            "podSelector": {"matchLabels": {"app": "collector"}},
+        }])),
+        "service-monitor" => Some(json!([{"namespaceSelector": {}}])),
+        _ => None,
+    };
+    let collector = collector.map(|peers| json!({"to": peers, "ports": [tcp(4317)]}));
     [dns, api]
         .into_iter()
         .chain(database)

@@ -43,6 +43,7 @@ cases! {
     pods::none_runs_asleep,
     pods::have_resources_and_probes,
     pods::end_after_they_drained,
+    pods::know_their_collector,
     access::is_what_the_table_says,
     access::names_in_the_cluster_are_ours_alone,
     shape::nothing_secret_is_rendered,

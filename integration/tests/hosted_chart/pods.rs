@@ -122,6 +122,88 @@ pub fn none_runs_asleep(helm: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Each part has the files that its variables name, and none of them where they aren't set.
+pub fn know_their_collector(helm: &Path) -> Result<()> {
+    let variables = |pod: &Pod| -> Vec<(String, String)> {
+        let all = pod.environment().into_iter();
+        all.filter(|(name, _)| name.starts_with("OTEL_EXPORTER_"))
+            .collect()
+    };
+    let files = |items: &[&str]| -> Vec<Value> {
+        items
+            .iter()
+            .map(|key| json!({"key": key, "path": key}))
+            .collect()
+    };
+    let endpoint = "https://collector:4317";
+    let secret = format!("telemetry.otlpEndpoint={endpoint},telemetry.tlsSecret.name=ours");
+    let both = format!("{secret},telemetry.tlsSecret.clientCertificate=true");
+    let of = |names: &[(&str, &str)]| -> Vec<(String, String)> {
+        let owned = |(name, file): &(&str, &str)| {
+            (
+                format!("OTEL_EXPORTER_OTLP_{name}"),
+                format!("/etc/sextant-collector/{file}"),
+            )
+        };
+        let first = (
+            "OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(),
+            endpoint.to_owned(),
+        );
+        std::iter::once(first)
+            .chain(names.iter().map(owned))
+            .collect()
+    };
+    for (values, wanted, keys) in [
+        (
+            &secret,
+            of(&[("CERTIFICATE", "ca.crt")]),
+            files(&["ca.crt"]),
+        ),
+        (
+            &both,
+            of(&[
+                ("CERTIFICATE", "ca.crt"),
+                ("CLIENT_CERTIFICATE", "tls.crt"),
+                ("CLIENT_KEY", "tls.key"),
+            ]),
+            files(&["ca.crt", "tls.crt", "tls.key"]),
+        ),
+    ] {
+        for pod in Rendered::set(helm, values)?.pods() {
+            if pod.part == "test" {
+                continue;
+            }
+            ensure!(
+                variables(&pod) == wanted,
+                "{}: {:?}",
+                pod.part,
+                variables(&pod)
+            );
+            let volume = json!({"name": "collector", "projected": {"defaultMode": 0o440,
+                "sources": [{"secret": {"name": "ours", "items": keys}}]}});
+            let mount = json!({"name": "collector", "mountPath": "/etc/sextant-collector", "readOnly": true});
+            ensure!(
+                items(&pod.spec["volumes"]).contains(&volume),
+                "{}",
+                pod.spec
+            );
+            ensure!(
+                items(&pod.containers()[0]["volumeMounts"]).contains(&mount),
+                "{}",
+                pod.spec
+            );
+        }
+    }
+    for pod in Rendered::named(helm, "default")?.pods() {
+        ensure!(variables(&pod).is_empty(), "{}", pod.part);
+        let has = items(&pod.spec["volumes"])
+            .iter()
+            .any(|one| one["name"] == "collector");
+        ensure!(!has, "{}", pod.spec);
+    }
+    Ok(())
+}
+
 pub fn have_resources_and_probes(helm: &Path) -> Result<()> {
     each(helm, |_, pod| {
         for container in pod.containers() {

@@ -151,6 +151,17 @@ const WRONG: &[(&[&str], &str)] = &[
         "it must be a URL of OTLP over gRPC",
     ),
     (
+        &["telemetry.otlpEndpoint=https://collector:4317"],
+        "telemetry.tlsSecret.name is empty: name a Secret with ca.crt",
+    ),
+    (
+        &[
+            "telemetry.otlpEndpoint=http://collector:4317",
+            "telemetry.tlsSecret.name=collector",
+        ],
+        "without TLS: begin it with https://",
+    ),
+    (
         &["fullnameOverride=a-control-plane-with-a-name-too-long"],
         "objects can't be named after \"a-control-plane-with-a-name-too-long\": set fullnameOverride to at most 34",
     ),
