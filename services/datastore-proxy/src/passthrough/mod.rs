@@ -34,8 +34,7 @@ use sextant_proto::etcd::etcdserverpb::kv_client::KvClient;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tonic::Status;
-use tonic::transport::Channel;
-use upstream::{Kind, Pool};
+use upstream::{Channel, Kind, Pool};
 
 /// An etcd that is reached. Cheap to clone.
 #[derive(Clone)]

@@ -21,3 +21,4 @@ mod revisions;
 mod sharing;
 mod stream;
 mod tls;
+mod traces;

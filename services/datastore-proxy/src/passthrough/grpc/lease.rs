@@ -5,13 +5,12 @@ use crate::domain::authz::{Call, Caller};
 use crate::domain::fault::Fault;
 use crate::domain::range::KeyRange;
 use crate::passthrough::request::NO_LEASE;
-use crate::passthrough::upstream::{Kind, demanding_leader};
+use crate::passthrough::upstream::{Channel, Kind, demanding_leader};
 use crate::passthrough::{Backend, read, records};
 use sextant_proto::etcd::etcdserverpb as pb;
 use sextant_proto::etcd::etcdserverpb::lease_client::LeaseClient;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
 
 pub(super) struct Leases(pub(super) Serving);

@@ -4,13 +4,12 @@ use super::Serving;
 use super::forward::forward;
 use crate::domain::authz::Call;
 use crate::domain::fault::Fault;
-use crate::passthrough::upstream::Kind;
+use crate::passthrough::upstream::{Channel, Kind};
 use sextant_proto::etcd::etcdserverpb as pb;
 use sextant_proto::etcd::etcdserverpb::alarm_request::AlarmAction;
 use sextant_proto::etcd::etcdserverpb::maintenance_client::MaintenanceClient;
 use std::time::Duration;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 /// Why a plane with a prefix doesn't do what all planes would feel.

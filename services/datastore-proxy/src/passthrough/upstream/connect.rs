@@ -1,5 +1,6 @@
 //! Lazy connections to one member of an etcd.
 
+use super::Channel;
 use super::tls::EtcdConfig;
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
@@ -10,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::{Endpoint, Uri};
 
 /// All of a connect, with resolving and the handshake.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
@@ -39,7 +40,7 @@ pub(super) fn lazy(member: &str, config: &Arc<EtcdConfig>, streams: u32) -> Chan
     };
     let member: Arc<str> = member.into();
     let config = Arc::clone(config);
-    endpoint.connect_with_connector_lazy(tower::service_fn(move |_| {
+    let channel = endpoint.connect_with_connector_lazy(tower::service_fn(move |_| {
         let (member, config) = (Arc::clone(&member), Arc::clone(&config));
         async move {
             let dial = dial(&member, &config);
@@ -51,7 +52,8 @@ pub(super) fn lazy(member: &str, config: &Arc<EtcdConfig>, streams: u32) -> Chan
                 )),
             }
         }
-    }))
+    }));
+    Channel::new(channel)
 }
 
 async fn dial(

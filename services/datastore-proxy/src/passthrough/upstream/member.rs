@@ -1,12 +1,11 @@
 //! One member of the etcd, and whether it is worth asking.
 
-use super::connect;
 use super::tls::EtcdConfig;
+use super::{Channel, connect};
 use sextant_kit::backoff::Backoff;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tonic::transport::Channel;
 
 /// Connections for short calls: enough to use more than one thread of either side.
 const CALLS: usize = 2;

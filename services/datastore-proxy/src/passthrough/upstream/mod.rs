@@ -12,6 +12,7 @@ use super::metrics::Metrics;
 use crate::error::Error;
 use failure::Failure;
 use member::{Lane, Member};
+use sextant_kit::telemetry::rpc;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,8 +20,10 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use tonic::metadata::MetadataValue;
-use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
+
+/// A connection to a member. Calls carry their trace to the etcd.
+pub(super) type Channel = rpc::Client<tonic::transport::Channel>;
 
 /// Long answers that are read at a time.
 const BULK_STREAMS: u32 = 64;
