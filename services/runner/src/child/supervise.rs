@@ -1,10 +1,11 @@
 //! The task that keeps one process running.
 
-use sextant_kit::backoff::Backoff;
+use sextant_kit::{backoff::Backoff, telemetry};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::sleep,
 };
+use tracing::{Instrument, field::Empty};
 
 use super::{Signal, Spec, State, Status, process::Process};
 
@@ -62,7 +63,24 @@ impl Supervisor {
     }
 
     async fn start(&mut self) -> Next {
-        let started = Process::adopt_or_start(&self.spec).await;
+        let span = tracing::info_span!(
+            "child.start",
+            process.executable.name = self.spec.name,
+            process.executable.path = %self.spec.program.display(),
+            process.pid = Empty,
+            adopted = Empty,
+        );
+        let started = Process::adopt_or_start(&self.spec);
+        let started = started.instrument(span.clone()).await;
+        match &started {
+            Ok(process) => {
+                span.record("process.pid", process.pid);
+                span.record("adopted", process.adopted);
+            }
+            Err(error) => telemetry::fail(&span, error),
+        }
+        // It has been started; what it does is its own to tell.
+        drop(span);
         if let Some(done) = self.replaced.take() {
             let _ = done.send(());
         }
