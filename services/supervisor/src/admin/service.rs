@@ -14,7 +14,7 @@ use crate::store::mirror::State;
 use crate::store::{Datastore, keys};
 use crate::telemetry::Everywhere;
 use sextant_identity::{Channel, Mesh};
-use sextant_proto::certauthority::{IssuedCertificate, ListIssuedRequest, Profile, SignRequest};
+use sextant_proto::certauthority::{ListIssuedRequest, Profile, SignRequest};
 use sextant_proto::supervisor::admin_server::Admin;
 use sextant_proto::supervisor::*;
 use sextant_proto::tokenservice::join_tokens_client::JoinTokensClient;
@@ -211,7 +211,7 @@ impl Admin for AdminService {
                 if all.len() >= MOST_CERTIFICATES {
                     break;
                 }
-                all.push(certificate_info(issued));
+                all.push(certificates::info(issued, &self.cluster.addons));
             }
             Ok(Response::new(all))
         };
@@ -275,17 +275,5 @@ fn token_info(token: tokenservice::Token) -> TokenInfo {
         expires_unix: token.expires_unix,
         revoked: token.revoked,
         description: token.description,
-    }
-}
-
-fn certificate_info(issued: IssuedCertificate) -> CertificateInfo {
-    CertificateInfo {
-        profile: issued.profile().as_str_name().to_owned(),
-        requester: issued.requester,
-        subject: issued.subject,
-        sans: issued.sans,
-        serial: issued.serial,
-        not_before_unix: issued.not_before_unix,
-        not_after_unix: issued.not_after_unix,
     }
 }
