@@ -1,5 +1,5 @@
-//! Bad input and failure: the control plane's own services as real processes on loopback, without Docker and
-//! without Kubernetes.
+//! Bad input and failure: the control plane's own services as real processes on loopback, without Docker, and but for one
+//! case without Kubernetes.
 //!
 //! Cargo gives a test the programs of its own package only. So this program is every service itself when it is
 //! called by a service's name, with the same `main` as the service's own: what is tested is always what was
@@ -19,6 +19,7 @@ mod node;
 mod outage;
 mod part;
 mod plane;
+mod rights;
 mod stranger;
 mod telemetry;
 mod tokens;
@@ -54,6 +55,7 @@ cases! {
     access::every_cell_of_the_table,
     keys::ranges_are_cut_by_identity,
     join_port::strangers_do_not_stop_it,
+    rights::rights_come_back_with_a_supervisor,
     dashboard::shows_the_plane_and_gives_the_terminal_back,
     telemetry::levels_change_live,
     telemetry::sampling_changes_live,

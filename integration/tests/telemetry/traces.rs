@@ -3,6 +3,7 @@
 use crate::Subject;
 use crate::written::{Spans, names, services, whole};
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
 use sextant_cli::trace::Span;
 use sextant_integration::{Api as _, eventually};
 use std::collections::BTreeSet;
@@ -10,6 +11,8 @@ use std::time::Duration;
 
 /// Exports come every five seconds, the files a second later.
 const DEADLINE: Duration = Duration::from_secs(90);
+/// What is stored and stands in no trace.
+const CONTENT: &str = "what-a-config-map-says-0123";
 const IMAGE: &str = concat!("sextant/toolbox:", env!("CARGO_PKG_VERSION"));
 
 /// From the agent's start until the node is ready, over all services, for both nodes.
@@ -49,8 +52,9 @@ pub fn a_join_is_one_trace(subject: &Subject) -> Result<()> {
 pub fn an_apply_is_one_trace(subject: &Subject) -> Result<()> {
     let cluster = &subject.cluster;
     let manifest = tempfile::NamedTempFile::new()?;
-    let object = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"traced"}}"#;
-    std::fs::write(manifest.path(), object)?;
+    let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "traced"},
+        "data": {"k": CONTENT}});
+    std::fs::write(manifest.path(), object.to_string())?;
     let path = manifest.path().to_str().context("a path that is text")?;
     let applied = cluster.kubectl_outcome(&["apply", "--server-side", "-f", path, "-v=8"])?;
     let audit_ids = applied.stderr.split("Audit-Id: ").skip(1);
@@ -70,16 +74,22 @@ pub fn an_apply_is_one_trace(subject: &Subject) -> Result<()> {
         let through = ["apiserver", "datastore-proxy"];
         ensure!(services(&trace) == through.into(), "{:?}", services(&trace));
         ensure!(names(&trace).contains("commit.wait"), "{:?}", names(&trace));
-        let stored = trace.linked.iter().any(|batch| {
+        let commit = trace.linked.iter().find(|batch| {
             let statement = batch.children.iter().map(|child| child.span.name.as_str());
             batch.span.name == "commit" && statement.eq(["committing"])
         });
-        ensure!(stored, "its commit isn't linked: {:?}", trace.linked);
+        let commit = commit.with_context(|| format!("no commit is linked: {:?}", trace.linked))?;
+        let statement = commit.children[0].span.attributes.get("db.query.text");
+        let statement = statement.context("a commit without its statement")?;
+        ensure!(statement.contains("INSERT INTO log"), "{statement}");
+        ensure!(!statement.contains(CONTENT), "{statement}");
         Ok(())
     })?;
     let told = cluster.sextant(&["trace", "request", audit_id, "-o", "json"])?;
     let told: serde_json::Value = serde_json::from_str(&told.ok()?)?;
     ensure!(told["linked"][0]["name"] == "commit", "{told}");
+    let told = cluster.sextant(&["trace", "request", audit_id])?.ok()?;
+    ensure!(told.contains("INSERT INTO log"), "{told}");
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use crate::error::{Error, within};
 use crate::store::mirror::State;
 use sextant_identity::Channel;
 use sextant_kit::backoff::Backoff;
+use sextant_kit::telemetry;
 use sextant_proto::tokenservice::join_tokens_client::JoinTokensClient;
 use sextant_proto::tokenservice::{CreateRequest, ListRequest, RevokeRequest, Scope};
 use std::collections::HashMap;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Expiry and use of tokens aren't watched but looked at this often.
@@ -43,7 +45,9 @@ impl TokenFiles {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         loop {
             let now = state.borrow_and_update().clone();
-            let pause = match self.reconcile(&now).await {
+            let span = tracing::info_span!("token_files.write");
+            let reconciled = self.reconcile(&now).instrument(span.clone()).await;
+            let pause = match reconciled.inspect_err(|error| telemetry::fail(&span, error)) {
                 Ok(()) => {
                     backoff.reset();
                     PERIOD
@@ -53,6 +57,7 @@ impl TokenFiles {
                     backoff.next()
                 }
             };
+            drop(span);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 changed = self.membership_changed(&mut state, &now) => if !changed {

@@ -2,7 +2,7 @@
 
 use super::manifests::{Phase, manifests};
 use super::objects::{ObjectId, apply, delete};
-use super::serving;
+use super::{rights, serving};
 use crate::certificates::Issuer;
 use crate::domain::cluster::ClusterConfig;
 use crate::error::Error;
@@ -11,6 +11,7 @@ use kube::Client;
 use kube::api::DynamicObject;
 use sextant_identity::TrustBundle;
 use sextant_kit::backoff::Backoff;
+use sextant_kit::telemetry;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,8 +52,11 @@ impl Addons<'_> {
         loop {
             let trust = self.trust.borrow_and_update().clone();
             let span = tracing::info_span!("addons.apply");
-            match self.reconcile(&trust).instrument(span).await {
+            let reconciled = self.reconcile(&trust).instrument(span.clone()).await;
+            match reconciled.inspect_err(|error| telemetry::fail(&span, error)) {
                 Ok(served) => {
+                    // The wait isn't part of it.
+                    drop(span);
                     if std::mem::take(&mut first) {
                         tracing::info!("add-ons applied");
                     }
@@ -65,6 +69,7 @@ impl Addons<'_> {
                     }
                 }
                 Err(error) => {
+                    drop(span);
                     tracing::warn!(%error, "add-ons not applied yet");
                     tokio::time::sleep(backoff.next()).await;
                 }
@@ -114,7 +119,7 @@ impl Addons<'_> {
     async fn apply_all(&self, objects: &Wanted, trust: &TrustBundle) -> Result<(), Error> {
         // Without our own rights nothing else can work; kube-apiserver needs a moment to see new ones.
         for object in &objects.rights {
-            apply(&self.client, object).await?;
+            rights::keep(&self.client, object).await?;
         }
         let mut failed = None;
         for object in &objects.rest {

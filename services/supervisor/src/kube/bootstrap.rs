@@ -2,7 +2,7 @@
 
 use super::client;
 use super::manifests::{Phase, manifests};
-use super::objects::apply;
+use super::rights;
 use crate::certificates::Issuer;
 use crate::domain::cluster::ClusterConfig;
 use crate::error::{Error, within};
@@ -39,7 +39,7 @@ async fn attempt(
             let trust = mesh.trust().borrow().clone();
             let client = client::connect(cluster, &credentials, &trust)?;
             for object in manifests(cluster, &trust, Phase::Rights)? {
-                apply(&client, &object).await?;
+                rights::keep(&client, &object).await?;
             }
             complete(mesh).await?;
             tracing::info!("RBAC stands, the bootstrap profile is closed");

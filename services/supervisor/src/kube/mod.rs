@@ -9,6 +9,7 @@ mod events;
 mod manifests;
 mod nodes;
 mod objects;
+mod rights;
 mod serving;
 
 pub use addons::Addons;

@@ -1,11 +1,12 @@
 //! Objects of any kind: parsing, applying, deleting, naming.
 
 use super::FIELD_MANAGER;
-use crate::error::Error;
+use crate::error::{Error, within};
 use kube::Client;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use serde::{Deserialize, Serialize};
+use sextant_kit::telemetry;
 use std::time::Duration;
 use tracing::Instrument as _;
 
@@ -59,6 +60,17 @@ impl ObjectId {
     }
 }
 
+/// Reads an object; `None` where there is none.
+pub(super) async fn get(client: &Client, id: &ObjectId) -> Result<Option<DynamicObject>, Error> {
+    let what = format!("kube-apiserver: reading {id}");
+    let api = id.api(client);
+    within(&what, DEADLINE, async {
+        let found = api.get_opt(&id.name).await;
+        found.map_err(|error| Error::kube(&what, error))
+    })
+    .await
+}
+
 /// Applies an object: our fields become as wanted, whoever changed them.
 pub(super) async fn apply(client: &Client, object: &DynamicObject) -> Result<(), Error> {
     let Some(id) = ObjectId::of(object) else {
@@ -69,15 +81,17 @@ pub(super) async fn apply(client: &Client, object: &DynamicObject) -> Result<(),
     let params = PatchParams::apply(FIELD_MANAGER).force();
     let api = id.api(client);
     let patch = Patch::Apply(object);
-    let call = api.patch(&id.name, &params, &patch).instrument(span);
-    match tokio::time::timeout(DEADLINE, call).await {
+    let call = api.patch(&id.name, &params, &patch);
+    let call = call.instrument(span.clone());
+    let applied = match tokio::time::timeout(DEADLINE, call).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(Error::kube(what, error)),
         Err(_) => Err(Error::Deadline(
             format!("kube-apiserver: {what}"),
             DEADLINE.as_secs(),
         )),
-    }
+    };
+    applied.inspect_err(|error| telemetry::fail(&span, error))
 }
 
 /// Deletes an object; one that is gone already is fine.
