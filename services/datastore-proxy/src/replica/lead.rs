@@ -2,7 +2,7 @@
 
 use super::follow;
 use super::{Replicas, Writer};
-use crate::domain::election::BEAT;
+use crate::domain::election::{BEAT, PATIENCE};
 use crate::engine::writer::{self, End};
 use crate::engine::{self, Engine, expiry};
 use crate::store::replicated::Won;
@@ -10,6 +10,7 @@ use crate::store::{Log, StoreError};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// What every lease gets at least after somebody took over, in milliseconds: about as long as nobody could renew it.
 const GRACE: i64 = 5000;
@@ -21,7 +22,7 @@ pub(super) async fn lead(replicas: &Arc<Replicas>, won: Won) {
     tracing::info!(epoch = won.epoch(), "elected: this replica writes now");
     let prepared = tokio::select! {
         prepared = prepare(replicas, &won) => prepared,
-        () = beat(replicas, &won) => Err(StoreError::Deposed),
+        _ = beat(replicas, &won) => Err(StoreError::Deposed),
     };
     match prepared {
         Ok(log) => write(replicas, &won, log).await,
@@ -78,7 +79,7 @@ async fn write(replicas: &Arc<Replicas>, won: &Won, log: Box<dyn Log>) {
             tracing::warn!(?why, "this replica doesn't write any more");
             return;
         }
-        () = beat(replicas, &won) => tracing::warn!("another replica writes now"),
+        why = beat(replicas, &won) => tracing::warn!(why, "this replica doesn't write any more"),
         () = expiry::run(Engine::of(Arc::clone(replicas))) => {}
         () = replicas.drain.signaled() => {}
     }
@@ -89,17 +90,25 @@ async fn write(replicas: &Arc<Replicas>, won: &Won, log: Box<dyn Log>) {
     }
 }
 
-/// Signs of life; returns when the term is somebody else's.
-async fn beat(replicas: &Replicas, won: &Won) {
+/// Signs of life; returns why the term is over: it is somebody else's, or the database hasn't answered for so long that
+/// others don't count on it any more.
+async fn beat(replicas: &Replicas, won: &Won) -> &'static str {
     let mut ticks = tokio::time::interval(BEAT);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut heard = Instant::now();
     loop {
         ticks.tick().await;
+        let began = Instant::now();
         let applied = replicas.shared.state().next_row - 1;
         match replicas.database.beat(won, applied).await {
-            Ok(true) => {}
-            Ok(false) => return,
-            Err(error) => tracing::warn!(%error, "no sign of life; it is tried again"),
+            Ok(true) => heard = began,
+            Ok(false) => return "another replica writes now",
+            Err(error) => {
+                tracing::warn!(%error, "no sign of life; it is tried again");
+                if heard.elapsed() >= PATIENCE {
+                    return "the database doesn't answer";
+                }
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ on_each_server! {
     a_killed_writer_is_replaced,
     a_writer_that_stands_still_is_replaced_and_follows_when_it_wakes,
     a_database_that_restarts_loses_nothing,
+    nobody_writes_while_there_is_no_database,
     a_database_that_stands_still_loses_nothing,
     a_commit_whose_connection_is_cut_is_answered_as_it_went,
     a_follower_that_slept_through_a_compaction_says_so_to_its_watches,
@@ -87,6 +88,20 @@ async fn a_database_that_restarts_loses_nothing(mut server: Server) {
     }
     load.more(100).await;
     load.check(&clients(&replicas)).await;
+}
+
+/// Also where nothing is written, and so nothing fails.
+async fn nobody_writes_while_there_is_no_database(mut server: Server) {
+    let replicas = three_processes(everywhere(&server)).await;
+    let known = |leader| replicas.iter().any(|r| r.member == leader);
+    let writer = leader_is(&replicas[0].clients, known).await;
+    let at = replicas.iter().position(|r| r.member == writer).unwrap();
+    server.crash();
+    leader_is(&replicas[at].clients, |leader| leader == 0).await;
+    server.restart().await;
+    leader_is(&replicas[at].clients, known).await;
+    let mut clients = replicas[at].clients.clone();
+    clients.put("/load/after", "it").await;
 }
 
 async fn a_database_that_stands_still_loses_nothing(server: Server) {

@@ -71,10 +71,14 @@ impl MariaDb {
     }
 
     pub(super) async fn restart(&mut self) {
-        self.process.signal(nix::sys::signal::Signal::SIGKILL);
-        super::ended(&mut self.process);
+        self.crash();
         self.process = serve(self.folder.path(), self.port, self.settings);
         self.answers().await;
+    }
+
+    pub(super) fn crash(&mut self) {
+        self.process.signal(nix::sys::signal::Signal::SIGKILL);
+        super::ended(&mut self.process);
     }
 
     async fn answers(&self) {

@@ -92,6 +92,14 @@ impl Server {
         }
     }
 
+    /// Ends it as a crash would.
+    pub fn crash(&mut self) {
+        match self {
+            Self::MariaDb(server) => server.crash(),
+            Self::Postgres(server) => server.crash(),
+        }
+    }
+
     /// A number that a query answers.
     pub async fn number(&self, query: &str) -> i64 {
         match self {

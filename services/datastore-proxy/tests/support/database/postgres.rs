@@ -94,7 +94,7 @@ impl Postgres {
         self.answers().await;
     }
 
-    fn crash(&mut self) {
+    pub(super) fn crash(&mut self) {
         // "Immediate shutdown": no checkpoint, recovery at the next start.
         self.process.signal(nix::sys::signal::Signal::SIGQUIT);
         super::ended(&mut self.process);
