@@ -4,6 +4,7 @@ mod nodes;
 
 pub use nodes::NodeMetrics;
 
+use crate::refusal::RefusalCode;
 use crate::session::Hub;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -40,7 +41,7 @@ impl TunnelMetrics {
             );
             registry.register(
                 "tunnel_open_failures",
-                "Tunnel connections that no node opened in time",
+                "Tunnel connections that no node opened: it has no session, or didn't answer in time",
                 own.failures.clone(),
             );
             registry.register(
@@ -137,6 +138,9 @@ impl Drop for Leading {
     }
 }
 
+/// Calls of the join API that are counted.
+const JOIN_CALLS: [&str; 3] = ["enroll", "join", "rejoin"];
+
 /// Answers of the join API by outcome.
 #[derive(Clone, Debug, Default)]
 pub struct JoinMetrics {
@@ -151,6 +155,14 @@ impl JoinMetrics {
         metrics.register(|registry| {
             registry.register("joins", "Answers of the join API", own.outcomes.clone());
         });
+        // Prometheus sees no increase in a series whose first value isn't zero.
+        for call in JOIN_CALLS {
+            let refusals = RefusalCode::ALL.iter().map(|code| code.as_str());
+            for outcome in refusals.chain(["ok"]) {
+                own.outcomes
+                    .get_or_create_owned(&vec![("call", call), ("outcome", outcome)]);
+            }
+        }
         own
     }
 
@@ -166,6 +178,22 @@ mod tests {
     use super::*;
     use sextant_testkit::eventually;
     use std::time::Duration;
+
+    #[test]
+    fn answers_of_the_join_api_are_counted_from_zero_on() {
+        let metrics = Metrics::new();
+        let own = JoinMetrics::new(&metrics);
+        own.count("join", "token_unknown");
+        let text = metrics.encode().unwrap();
+        for line in [
+            "sextant_joins_total{call=\"join\",outcome=\"token_unknown\"} 1\n",
+            "sextant_joins_total{call=\"join\",outcome=\"ok\"} 0\n",
+            "sextant_joins_total{call=\"rejoin\",outcome=\"unavailable\"} 0\n",
+            "sextant_joins_total{call=\"enroll\",outcome=\"enrolment_refused\"} 0\n",
+        ] {
+            assert!(text.contains(line), "{line} isn't in {text}");
+        }
+    }
 
     #[tokio::test]
     async fn a_replica_tells_its_sessions_and_whether_it_leads() {

@@ -15,6 +15,9 @@ macro_rules! codes {
         }
 
         impl RefusalCode {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
             /// As it stands in answers, logs and metrics.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }

@@ -31,10 +31,28 @@ struct OutcomeLabels {
     outcome: &'static str,
 }
 
+/// What the verification of a join token comes to where everybody answers.
+const VERIFICATIONS: [&str; 9] = [
+    "accepted",
+    "ca_mismatch",
+    "token_expired",
+    "token_malformed",
+    "token_revoked",
+    "token_scope",
+    "token_unknown",
+    "token_used_up",
+    "too_many_attempts",
+];
+
 impl TokenMetrics {
     /// Registers them.
     pub fn register(metrics: &Metrics) -> Self {
         let own = Self::default();
+        // Prometheus sees no increase in a series whose first value isn't zero.
+        for outcome in VERIFICATIONS {
+            own.verifications
+                .get_or_create_owned(&OutcomeLabels { outcome });
+        }
         let Self {
             verifications,
             signatures,
@@ -107,5 +125,35 @@ fn labels<T>(result: &Result<T, crate::error::Error>) -> OutcomeLabels {
         outcome: result
             .as_ref()
             .map_or_else(|error| error.code(), |_| "accepted"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::verification::Refusal;
+    use crate::error::Error;
+
+    #[test]
+    fn every_refusal_of_a_token_is_counted_from_zero_on() {
+        let metrics = Metrics::new();
+        let own = TokenMetrics::register(&metrics);
+        let series = || metrics.encode().unwrap().lines().count();
+        let before = series();
+        own.verified(&Ok::<_, Error>(()));
+        let name = String::new;
+        for error in [
+            Refusal::CaMismatch.into(),
+            Refusal::Expired(name()).into(),
+            Refusal::Malformed("").into(),
+            Refusal::Revoked(name()).into(),
+            Refusal::Scope(name()).into(),
+            Refusal::Unknown.into(),
+            Refusal::UsedUp(name()).into(),
+            Error::Limited(""),
+        ] {
+            own.verified(&Err::<(), Error>(error));
+        }
+        assert_eq!(series(), before);
     }
 }

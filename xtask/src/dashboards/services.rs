@@ -81,7 +81,10 @@ pub const CERTIFICATES: Dashboard = Dashboard {
         graph(
             "How long do the nodes' certificates last?",
             Unit::Seconds,
-            &[("{{node}}", "sextant_node_certificate_expires_seconds - time()")],
+            &[(
+                "{{node}}",
+                "sextant_node_certificate_expires_seconds - time()",
+            )],
         ),
         graph(
             "Do renewals succeed?",
@@ -90,12 +93,14 @@ pub const CERTIFICATES: Dashboard = Dashboard {
                 "{{job}} {{certificate}} {{outcome}}",
                 "sum by (job, certificate, outcome) (increase(sextant_certificate_renewals_total[1h]))",
             )],
-        )
-        .unless("no certificate has come to half its life yet"),
+        ),
         number(
             "When does each authority end?",
             Unit::When,
-            &[("{{authority}}", "min by (authority) (sextant_ca_not_after_seconds) * 1000")],
+            &[(
+                "{{authority}}",
+                "min by (authority) (sextant_ca_not_after_seconds) * 1000",
+            )],
         ),
     ],
 };
@@ -111,7 +116,8 @@ pub const TOKEN_SERVICE: Dashboard = Dashboard {
             Unit::Count,
             &[(
                 "{{outcome}}",
-                "sum by (outcome) (increase(sextant_join_token_verifications_total[1h]))",
+                "sum by (outcome) (increase(sextant_join_token_verifications_total{outcome=\"accepted\"}[1h])) \
+                 or sum by (outcome) (increase(sextant_join_token_verifications_total{outcome!=\"accepted\"}[1h])) > 0",
             )],
         ),
         graph(
@@ -168,7 +174,12 @@ pub const JOINS: Dashboard = Dashboard {
         graph(
             "How do joins end?",
             Unit::Count,
-            &[("{{call}} {{outcome}}", "sum by (call, outcome) (increase(sextant_joins_total[1h]))")],
+            // Of all refusals that there can be, those that there were.
+            &[(
+                "{{call}} {{outcome}}",
+                "sum by (call, outcome) (increase(sextant_joins_total{outcome=\"ok\"}[1h])) \
+                 or sum by (call, outcome) (increase(sextant_joins_total{outcome!=\"ok\"}[1h])) > 0",
+            )],
         ),
         graph(
             "How long does a join take?",

@@ -76,11 +76,21 @@ fn note(what: &str, credentials: &Credentials) {
 }
 
 fn count(what: &str, outcome: &'static str) {
-    let labels = RenewalLabels {
+    RENEWALS.get_or_create(&renewals(what, outcome)).inc();
+}
+
+/// Both outcomes from the begin on: Prometheus sees no increase in a series whose first value isn't zero.
+fn begin(what: &str) {
+    for outcome in ["done", "failed"] {
+        RENEWALS.get_or_create_owned(&renewals(what, outcome));
+    }
+}
+
+fn renewals(what: &str, outcome: &'static str) -> RenewalLabels {
+    RenewalLabels {
         certificate: what.to_owned(),
         outcome,
-    };
-    RENEWALS.get_or_create(&labels).inc();
+    }
 }
 
 /// The wall clock, as a parameter.
@@ -116,6 +126,7 @@ pub(crate) async fn keep<F, Fut>(
     F: FnMut(bool) -> Fut,
     Fut: Future<Output = Result<Credentials, Error>>,
 {
+    begin(what);
     let work = async {
         loop {
             note(what, &sender.borrow());

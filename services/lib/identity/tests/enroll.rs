@@ -206,7 +206,9 @@ async fn renews_at_half_life_with_jitter() {
     let metrics = renewing.ctx.metrics.encode().unwrap();
     let done =
         "sextant_certificate_renewals_total{certificate=\"mesh certificate\",outcome=\"done\"}";
-    for sample in [done, "sextant_certificate_not_before_seconds{"] {
+    // There before it ever happens: what appears with its first failure shows no increase.
+    let failed = "certificate=\"mesh certificate\",outcome=\"failed\"} ";
+    for sample in [done, failed, "sextant_certificate_not_before_seconds{"] {
         assert!(metrics.contains(sample), "{sample} isn't in {metrics}");
     }
     assert!(renewing.ctx.readiness.is_ready());
