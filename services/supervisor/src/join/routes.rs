@@ -163,7 +163,7 @@ async fn join(
         }
         Err(refusal) => Err(refusal),
     };
-    answer(&api.metrics, "join", outcome)
+    answer(&api.metrics, "join", &peer, outcome)
 }
 
 async fn nonce(State(api): State<JoinApi>) -> Response {
@@ -179,15 +179,19 @@ async fn rejoin(
         Ok(request) => api.rejoin(&peer.exporter, request).await,
         Err(refusal) => Err(refusal),
     };
-    answer(&api.metrics, "rejoin", outcome)
+    answer(&api.metrics, "rejoin", &peer, outcome)
 }
 
-async fn enroll(State(api): State<JoinApi>, body: Bytes) -> Response {
+async fn enroll(
+    State(api): State<JoinApi>,
+    Extension(peer): Extension<PeerInfo>,
+    body: Bytes,
+) -> Response {
     let outcome = match parse(&body) {
         Ok(request) => api.enroll(request).await,
         Err(refusal) => Err(refusal),
     };
-    answer(&api.metrics, "enroll", outcome)
+    answer(&api.metrics, "enroll", &peer, outcome)
 }
 
 /// The error of a parser may quote the body, and the body may hold a token: only its place is told.
@@ -207,6 +211,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
 fn answer<T: Serialize>(
     metrics: &JoinMetrics,
     call: &'static str,
+    peer: &PeerInfo,
     outcome: Result<T, Refusal>,
 ) -> Response {
     match outcome {
@@ -218,8 +223,10 @@ fn answer<T: Serialize>(
             metrics.count(call, refusal.code.as_str());
             tracing::warn!(
                 call,
+                source = %peer.addr.ip().to_canonical(),
                 code = refusal.code.as_str(),
-                message = refusal.message,
+                // `message` is the line's own.
+                reason = refusal.message,
                 "refused"
             );
             refusal.into_response()

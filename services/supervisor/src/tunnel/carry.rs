@@ -44,10 +44,7 @@ impl Carrier {
         let span = info_span!("tunnel", id = Empty, node, target);
         let opening = self.open(node, target, &span);
         let opened = opening.instrument(span.clone()).await;
-        if opened.is_err() {
-            self.metrics.failed();
-        }
-        let (end, first) = opened?;
+        let (end, first) = opened.inspect_err(|error| self.failed(target, error))?;
         let (to_api, answers) = mpsc::channel(WINDOW);
         let opened = Message::Opened(EgressOpened {
             node: node.to_owned(),
@@ -68,6 +65,16 @@ impl Carrier {
         };
         tokio::spawn(copying.instrument(span));
         Ok(ReceiverStream::new(answers))
+    }
+
+    /// Counts and tells a connection that no node opened.
+    pub(super) fn failed(&self, target: &str, error: &Status) {
+        self.metrics.failed();
+        tracing::warn!(
+            to = target,
+            error = error.message(),
+            "no tunnel to the target"
+        );
     }
 
     /// Asks the node to dial and waits for its answer, which may carry data already.

@@ -15,7 +15,7 @@ use sextant_proto::supervisor::{
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio::sync::watch;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 type Answers = Pin<Box<dyn Stream<Item = Result<EgressData, Status>> + Send>>;
 
@@ -117,7 +117,13 @@ impl Egress for EgressTunnel {
         if open.relayed && caller != Some(Identity::Service(ServiceName::Supervisor)) {
             return Err(Status::permission_denied("only a supervisor relays"));
         }
-        let answers: Answers = match self.choose(&open)? {
+        let chosen = self.choose(&open).inspect_err(|error| {
+            // A target that isn't the cluster's is its caller's mistake.
+            if error.code() == Code::Unavailable {
+                self.carrier.failed(&open.target, error);
+            }
+        })?;
+        let answers: Answers = match chosen {
             Carry::Here(node) => Box::pin(self.carrier.carry(&node, &open.target, inbound).await?),
             Carry::There(address) => {
                 Box::pin(self.relay.open(&address, &open.target, inbound).await?)

@@ -183,6 +183,47 @@ async fn a_reader_that_stalls_holds_its_writer_back_and_nobody_else() {
 }
 
 #[tokio::test]
+async fn what_no_node_opens_is_counted_and_a_wrong_target_is_not() {
+    let rig = Rig::new().await;
+    let replica = rig.supervisor().await;
+    let session = joined(&rig, &replica, "n").await;
+    let code = async |target: &str| {
+        connect(&rig, &replica, target)
+            .await
+            .err()
+            .map(|e| e.code())
+    };
+    let failures = || {
+        let text = replica.ctx.metrics.encode().unwrap();
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("sextant_tunnel_open_failures"));
+        line.map(str::to_owned)
+    };
+    assert_eq!(code("m:10250").await, Some(Code::PermissionDenied));
+    assert_eq!(
+        failures().as_deref(),
+        Some("sextant_tunnel_open_failures_total 0")
+    );
+    drop(session);
+    eventually(
+        DEADLINE,
+        "a node without a session is unavailable",
+        || async {
+            match code("n:10250").await {
+                Some(Code::Unavailable) => Ok(()),
+                other => Err(other),
+            }
+        },
+    )
+    .await;
+    assert_ne!(
+        failures().as_deref(),
+        Some("sextant_tunnel_open_failures_total 0")
+    );
+}
+
+#[tokio::test]
 async fn refusals_say_why() {
     let rig = Rig::new().await;
     let replica = rig.supervisor().await;
