@@ -55,7 +55,11 @@ impl<S: Source> pb::watch_server::Watch for Watches<S> {
         let caller = caller::of(&request, self.trusts_loopback, Call::Keys)?;
         let (answers, stream) = mpsc::channel(ANSWERS);
         let mut task = Stream {
-            answers: Answers::new(self.source.clone(), answers.clone()),
+            answers: Answers::new(
+                self.source.clone(),
+                caller.name().to_owned(),
+                answers.clone(),
+            ),
             source: self.source.clone(),
             caller,
             outbox: Arc::default(),

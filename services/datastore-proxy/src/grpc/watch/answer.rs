@@ -8,18 +8,34 @@ use bytes::Bytes;
 use prost::Message;
 use sextant_proto::etcd::etcdserverpb as pb;
 use sextant_proto::etcd::mvccpb::Event;
+use std::pin::pin;
+use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tonic::Status;
+
+/// A client that takes nothing for so long is told of in the log.
+const LATE: Duration = Duration::from_secs(5);
 
 /// The sending half of a stream.
 pub(super) struct Answers<S> {
     source: S,
+    /// Name of the client.
+    caller: String,
     sender: mpsc::Sender<Result<pb::WatchResponse, Status>>,
 }
 
 impl<S: Source> Answers<S> {
-    pub(super) fn new(source: S, sender: mpsc::Sender<Result<pb::WatchResponse, Status>>) -> Self {
-        Self { source, sender }
+    pub(super) fn new(
+        source: S,
+        caller: String,
+        sender: mpsc::Sender<Result<pb::WatchResponse, Status>>,
+    ) -> Self {
+        Self {
+            source,
+            caller,
+            sender,
+        }
     }
 
     /// Resolves when the client has gone.
@@ -135,15 +151,27 @@ impl<S: Source> Answers<S> {
     }
 
     async fn send(&self, answer: pb::WatchResponse) -> Result<(), Status> {
-        let sent = self.sender.send(Ok(answer));
-        let sent = match S::PATIENCE {
-            None => sent.await,
-            Some(patience) => tokio::time::timeout(patience, sent).await.map_err(|_| {
-                let text = format!(
-                    "this client took no answer of its watches for {patience:?}: watch again from the last revision"
+        let mut sent = pin!(self.sender.send(Ok(answer)));
+        let sent = match (timeout(LATE, &mut sent).await, S::PATIENCE) {
+            (Ok(sent), _) => sent,
+            (Err(_), patience) => {
+                tracing::warn!(
+                    caller = self.caller,
+                    "a client takes no answers of its watches and falls behind"
                 );
-                Status::unavailable(text)
-            })?,
+                match patience {
+                    None => sent.await,
+                    Some(patience) => {
+                        let rest = timeout(patience.saturating_sub(LATE), sent).await;
+                        rest.map_err(|_| {
+                            let text = format!(
+                                "this client took no answer of its watches for {patience:?}: watch again from the last revision"
+                            );
+                            Status::unavailable(text)
+                        })?
+                    }
+                }
+            }
         };
         sent.map_err(|_| Status::cancelled("the client has gone"))
     }
