@@ -47,7 +47,7 @@ struct AlertTest {
 pub fn check() -> Result<()> {
     described()?;
     tested()?;
-    let promtool = rootfs::promtool()?;
+    let promtool = rootfs::of_prometheus("promtool")?;
     for (command, file) in [("check", RULES), ("test", TESTS)] {
         run::output(
             Command::new(&promtool)

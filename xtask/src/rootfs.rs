@@ -56,10 +56,10 @@ const LOADER: &str = "lib64/ld-linux-x86-64.so.2";
 /// Debian's Prometheus and its tool: trixie's is 2.53, the release with long support; bookworm's is 2.42.
 const PROMETHEUS: &[&str] = &["libc6", "prometheus", "promtool"];
 
-/// Where Debian's promtool lies, for tests of rules.
-pub fn promtool() -> Result<PathBuf> {
+/// Where a program of Debian's Prometheus lies, for tests of rules: `prometheus` or `promtool`.
+pub fn of_prometheus(program: &str) -> Result<PathBuf> {
     let unpacked = Suite::Other("trixie").unpacked(PROMETHEUS)?;
-    Ok(unpacked.join("usr/bin/promtool"))
+    Ok(unpacked.join("usr/bin").join(program))
 }
 
 /// Lays Prometheus and promtool out in `target`, without Debian's consoles: Grafana draws, Prometheus answers.

@@ -2,8 +2,8 @@
 
 use crate::stage::Stages;
 use crate::{
-    alerts, dashboards, dependencies, docs, images, instructions, paths, prerequisites, run,
-    services, upstream,
+    alerts, dashboards, dependencies, docs, images, instructions, paths, prerequisites, rootfs,
+    run, services, upstream,
 };
 use anyhow::Result;
 use std::process::Command;
@@ -58,6 +58,7 @@ fn suite(stages: &mut Stages, options: &Options) -> Result<()> {
         ("TEST_KUBE_SCHEDULER", upstream.program("kube-scheduler")?),
         ("TEST_KUBECTL", upstream.program("kubectl")?),
         ("TEST_HELM", helm.program("helm")?),
+        ("TEST_PROMETHEUS", rootfs::of_prometheus("prometheus")?),
     ];
     let programs = programs
         .each_ref()
@@ -129,7 +130,7 @@ fn suite(stages: &mut Stages, options: &Options) -> Result<()> {
     stages.run("telemetry tests", || {
         run_tests(
             &["--package", "sextant-integration", "--test", "telemetry"],
-            &[],
+            &programs,
         )
     })
 }

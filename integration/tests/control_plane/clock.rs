@@ -13,7 +13,7 @@ use std::process::ExitStatus;
 use tonic::Code;
 
 /// A node joins, seeing another time of day.
-async fn join_at(
+pub async fn join_at(
     plane: &Plane,
     name: &str,
     folder: &Path,

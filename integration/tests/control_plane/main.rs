@@ -6,6 +6,7 @@
 //! just built.
 
 mod access;
+mod alerts;
 mod bench;
 mod certificates;
 mod clock;
@@ -31,10 +32,11 @@ use std::process::ExitCode;
 macro_rules! cases {
     ($($module:ident::$case:ident,)+) => {
         fn trials() -> Vec<Trial> {
-            vec![$(Trial::test(
+            // They wait longer than all others: they begin first.
+            alerts::trials().chain([$(Trial::test(
                 concat!(stringify!($module), "::", stringify!($case)),
                 || run($module::$case()),
-            ),)+]
+            ),)+]).collect()
         }
     };
 }

@@ -11,6 +11,7 @@ use crate::node::Member;
 use crate::part::Part;
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
+use serde_json::Value;
 use sextant_identity::pin::PinnedClient;
 use sextant_identity::{Channel, EnrollConfig, Identity, KeyPair, Mesh, Peer, ServiceName};
 use sextant_kit::{Context, DrainTrigger};
@@ -124,6 +125,29 @@ impl Plane {
     /// The supervisor's join API, node sessions and Admin.
     pub fn public_address(&self) -> SocketAddr {
         loopback(self.ports[&Part::Supervisor].public)
+    }
+
+    /// Where datastore-proxy listens for other replicas of its own.
+    pub fn peer_address(&self) -> SocketAddr {
+        loopback(self.ports[&Part::DatastoreProxy].public)
+    }
+
+    /// Where nobody listens, for a way to a part that can be closed.
+    pub fn detour(&self) -> SocketAddr {
+        loopback(self.ports[&Part::TokenService].public)
+    }
+
+    /// A port for what looks at the plane.
+    pub fn prometheus_port(&self) -> u16 {
+        self.ports[&Part::CertAuthority].public
+    }
+
+    /// Gives a part that doesn't run yet another setting than [`Self::new`].
+    pub fn configure(&self, part: Part, setting: &str, value: Value) -> Result<()> {
+        let file = self.configuration_file(part);
+        let mut settings: Value = serde_json::from_slice(&std::fs::read(&file)?)?;
+        settings[setting] = value;
+        Ok(std::fs::write(file, settings.to_string())?)
     }
 
     /// The command that starts a part with its configuration file and these further arguments.

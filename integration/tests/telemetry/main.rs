@@ -3,13 +3,11 @@
 
 mod alerts;
 mod panels;
-mod prometheus;
 mod traces;
 mod written;
 
 use anyhow::Result;
-use prometheus::Prometheus;
-use sextant_integration::{Case, Cluster, Fixture, Observed, run_cases};
+use sextant_integration::{Case, Cluster, Fixture, Observed, Prometheus, run_cases};
 use std::process::ExitCode;
 
 const PORTS: (u16, u16) = (17443, 20443);
@@ -47,8 +45,12 @@ const CASES: &[Case<Subject>] = &[
         traces::a_rotation_is_one_trace,
     ),
     (
-        "alerts::a_stopped_part_is_told_until_it_is_back",
-        alerts::a_stopped_part_is_told_until_it_is_back,
+        "alerts::all_rules_are_evaluated",
+        alerts::all_rules_are_evaluated,
+    ),
+    (
+        "alerts::each_fault_is_told_until_it_ends",
+        alerts::each_fault_is_told_until_it_ends,
     ),
 ];
 

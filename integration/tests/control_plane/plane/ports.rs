@@ -19,7 +19,7 @@ static NEXT_PORT: AtomicU16 = AtomicU16::new(1);
 pub(super) struct Ports {
     pub admin: u16,
     pub main: u16,
-    /// The supervisor's public one.
+    /// The supervisor's public one; of others what they need beside.
     pub public: u16,
 }
 
