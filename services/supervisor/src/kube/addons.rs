@@ -117,13 +117,19 @@ impl Addons<'_> {
     }
 
     async fn apply_all(&self, objects: &Wanted, trust: &TrustBundle) -> Result<(), Error> {
-        // Without our own rights nothing else can work; kube-apiserver needs a moment to see new ones.
+        // One object that is refused doesn't keep the others back.
+        let mut failed = None;
         for object in &objects.rights {
-            rights::keep(&self.client, object).await?;
+            if let Err(error) = rights::keep(&self.client, object).await {
+                failed.get_or_insert(error);
+            }
+        }
+        if let Some(error) = failed {
+            // Without our own rights nothing else can work; kube-apiserver needs a moment to see new ones.
+            return Err(error);
         }
         let mut failed = None;
         for object in &objects.rest {
-            // One object that is refused doesn't keep the others back.
             if let Err(error) = apply(&self.client, object).await {
                 failed.get_or_insert(error);
             }
