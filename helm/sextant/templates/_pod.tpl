@@ -55,11 +55,12 @@ spec:
         {{- end }}
         - {name: admin, containerPort: 9090}
       # Until a part has been ready once, its events say what it waits for: kubelet shows what a program printed, and not
-      # what a server answered. It waits as long as it takes.
+      # what a server answered. The program itself waits some seconds, so that readiness is noticed at once and there are few
+      # events: kubelet leaves out those beyond 25 of a pod in five minutes. It waits as long as it takes.
       startupProbe:
-        exec: {command: [{{ include "sextant.program" . }}, healthcheck]}
-        periodSeconds: 2
-        timeoutSeconds: 5
+        exec: {command: [{{ include "sextant.program" . }}, healthcheck, --wait=10]}
+        periodSeconds: 1
+        timeoutSeconds: 15
         failureThreshold: 2147483647
       readinessProbe:
         httpGet: {path: /readyz, port: admin}

@@ -14,7 +14,8 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(60);
-const QUICK: Duration = Duration::from_secs(10);
+/// Longer than the probe waits.
+const PROBED: Duration = Duration::from_secs(20);
 
 pub fn accounts_are_enough_and_needed(helm: &Path) -> Result<()> {
     if !Container::possible() {
@@ -189,7 +190,7 @@ impl Part {
 
     /// What kubelet puts into the pod's events; nothing once it is ready.
     fn startup_probe(&self) -> Result<String> {
-        let outcome = run(&mut self.container.startup_probe(), QUICK)?;
+        let outcome = run(&mut self.container.startup_probe(), PROBED)?;
         Ok(match outcome.code {
             0 => String::new(),
             _ => format!("{}{}", outcome.stdout, outcome.stderr),

@@ -220,9 +220,15 @@ pub fn have_resources_and_probes(helm: &Path) -> Result<()> {
             };
             ensure!(
                 container["startupProbe"]["exec"]["command"]
-                    == json!([format!("/usr/local/bin/{program}"), "healthcheck"]),
+                    == json!([
+                        format!("/usr/local/bin/{program}"),
+                        "healthcheck",
+                        "--wait=10"
+                    ]),
                 "what it waits for isn't in its events"
             );
+            let timeout = &container["startupProbe"]["timeoutSeconds"];
+            ensure!(timeout.as_u64() > Some(10), "it is cut short");
             let probe = |name: &str| container[name]["httpGet"].clone();
             ensure!(
                 probe("readinessProbe") == json!({"path": "/readyz", "port": "admin"}),

@@ -96,8 +96,9 @@ pub fn main_with<S: Service>(extra: Vec<Command>) -> ExitCode {
             Err(error) => fail(&error),
         };
     }
-    if matches.subcommand_name() == Some("healthcheck") {
-        return healthcheck(config.common());
+    if let Some(("healthcheck", matches)) = matches.subcommand() {
+        let seconds = matches.get_one("wait").copied().unwrap_or_default();
+        return healthcheck(config.common(), Duration::from_secs(seconds));
     }
     serve_with(S::NAME, config, S::run)
 }
@@ -200,12 +201,12 @@ fn reference<S: Service>() -> String {
     text
 }
 
-fn healthcheck(common: &Common) -> ExitCode {
+fn healthcheck(common: &Common, patience: Duration) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(health::check(common.admin_listen)),
+        Ok(runtime) => runtime.block_on(health::check(common.admin_listen, patience)),
         Err(error) => return fail(&error),
     };
     match result {
@@ -249,7 +250,15 @@ fn command<S: Service>(extra: &[Command]) -> clap::Command {
         )
         .subcommand(clap::Command::new("serve").about("Runs the service (the default)"))
         .subcommand(
-            clap::Command::new("healthcheck").about("Asks the running service whether it is ready"),
+            clap::Command::new("healthcheck")
+                .about("Asks the running service whether it is ready")
+                .arg(
+                    Arg::new("wait")
+                        .long("wait")
+                        .value_name("SECONDS")
+                        .value_parser(clap::value_parser!(u64))
+                        .help("Waits so long for it before saying what it waits for"),
+                ),
         )
         .subcommands(extra.iter().map(|command| command.clap.clone()))
         .args(S::flags().iter().map(Flag::arg))

@@ -5,12 +5,28 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
 
 const DEADLINE: Duration = Duration::from_secs(2);
 const MAX_ANSWER: u64 = 64 * 1024;
 
-/// Asks `/readyz` of the admin port that listens on `admin`. The error holds what is waited for.
-pub async fn check(admin: SocketAddr) -> Result<(), Error> {
+/// Between two questions.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Asks `/readyz` of the admin port that listens on `admin` until it is ready or `patience` is over. The error holds what is
+/// waited for then.
+pub async fn check(admin: SocketAddr, patience: Duration) -> Result<(), Error> {
+    let end = Instant::now() + patience;
+    loop {
+        let asked = check_once(admin).await;
+        if asked.is_ok() || Instant::now() >= end {
+            return asked;
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+async fn check_once(admin: SocketAddr) -> Result<(), Error> {
     let address = reachable(admin);
     tokio::time::timeout(DEADLINE, ask(address))
         .await

@@ -75,9 +75,15 @@ impl Run {
         .await
     }
 
-    async fn healthcheck(&self) -> (bool, String) {
+    /// A running `healthcheck` with these further arguments.
+    fn check(&self, further: &[&str]) -> Process {
         let set = format!("common.admin_listen=127.0.0.1:{}", self.port);
-        let mut check = Process::spawn(&program(), &["healthcheck", "--set", &set], &[]).unwrap();
+        let arguments = [&["healthcheck", "--set", &set], further].concat();
+        Process::spawn(&program(), &arguments, &[]).unwrap()
+    }
+
+    async fn healthcheck(&self) -> (bool, String) {
+        let mut check = self.check(&[]);
         (check.wait(DEADLINE).await.success(), check.output())
     }
 
@@ -117,10 +123,16 @@ async fn says_what_it_waits_for_and_becomes_ready() {
     assert!(run.get("/livez").await.unwrap().starts_with("HTTP/1.1 200"));
     let (healthy, said) = run.healthcheck().await;
     assert!(!healthy && said.contains("503: file:"), "{said}");
+    let mut brief = run.check(&["--wait", "1"]);
+    assert!(!brief.wait(DEADLINE).await.success());
+    assert!(brief.output().contains("503: file:"), "{}", brief.output());
+    let mut patient = run.check(&["--wait", "600"]);
 
     std::fs::write(&run.file, "x").unwrap();
     run.wait_for("/readyz", "HTTP/1.1 200").await;
     assert_eq!(run.healthcheck().await, (true, String::new()));
+    assert!(patient.wait(DEADLINE).await.success());
+    assert_eq!(patient.output(), "");
     let metrics = run.get("/metrics").await.unwrap();
     for sample in [
         "sextant_rpc_server_open 0",
