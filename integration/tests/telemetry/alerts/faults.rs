@@ -183,6 +183,7 @@ impl Owner {
             ])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .spawn()?;
         let input = owner.stdin.as_mut().context("no input")?;
         input.write_all(OWN.as_bytes())?;

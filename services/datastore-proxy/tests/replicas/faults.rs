@@ -99,9 +99,17 @@ async fn nobody_writes_while_there_is_no_database(mut server: Server) {
     server.crash();
     leader_is(&replicas[at].clients, |leader| leader == 0).await;
     server.restart().await;
-    leader_is(&replicas[at].clients, known).await;
-    let mut clients = replicas[at].clients.clone();
-    clients.put("/load/after", "it").await;
+    // While the new writer gets ready there is none.
+    eventually(Duration::from_secs(30), "a write", || {
+        let mut clients = replicas[at].clients.clone();
+        async move {
+            clients
+                .kv
+                .put(crate::support::put("/load/after", "it"))
+                .await
+        }
+    })
+    .await;
 }
 
 async fn a_database_that_stands_still_loses_nothing(server: Server) {
