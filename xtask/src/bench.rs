@@ -3,6 +3,7 @@
 
 pub mod datastore;
 pub mod fleet;
+pub mod idle;
 pub mod scale;
 pub mod telemetry;
 

@@ -55,6 +55,8 @@ enum Task {
     BenchDatastore(bench::datastore::Options),
     /// Measures hosted control planes side by side: how long they take, what they cost
     BenchFleet(bench::fleet::Options),
+    /// Measures what upstream's components cost while nobody uses them, with flags that are tried
+    BenchIdle(bench::idle::Options),
     /// Measures what telemetry costs: everything exported against nothing
     BenchTelemetry(bench::telemetry::Options),
     /// Measures what more replicas of each part buy
@@ -88,6 +90,7 @@ fn main() -> ExitCode {
         Task::Hosted(options) => hosted::task(&options),
         Task::BenchDatastore(options) => bench::datastore::task(&options),
         Task::BenchFleet(options) => bench::fleet::task(&options),
+        Task::BenchIdle(options) => bench::idle::task(&options),
         Task::BenchTelemetry(options) => bench::telemetry::task(&options),
         Task::BenchScale(options) => bench::scale::task(&options),
         Task::BenchUp(options) => bench::up(&options),

@@ -1,6 +1,7 @@
 //! Whoever works is killed, and another one works.
 
-use crate::servers::{Servers, Standby};
+use crate::components::Standby;
+use crate::servers::Servers;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use sextant_integration::eventually;

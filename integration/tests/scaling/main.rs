@@ -2,10 +2,13 @@
 //! kube-apiservers come and go behind the balancer of `edge` under the load of `sextant_integration::load`, and those who
 //! elect a leader are killed.
 
+mod components;
+mod idle;
 mod leaders;
 mod servers;
 
 use anyhow::{Context, Result, ensure};
+use clap::Parser;
 use libtest_mimic::{Arguments, Failed, Trial};
 use nix::sys::signal::Signal;
 use servers::Servers;
@@ -26,6 +29,16 @@ const CASES: [Case; 4] = [
 const MORE: usize = 400;
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some("bench-idle") {
+        let options = idle::Options::parse_from(std::env::args().skip(1));
+        return match idle::run(&options) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let trials = CASES.map(|(name, case)| {
         Trial::test(name, move || {
             let Some(mut servers) = Servers::start().map_err(|e| Failed::from(format!("{e:#}")))?

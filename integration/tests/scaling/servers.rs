@@ -31,8 +31,12 @@ const PROGRAMS: [&str; 5] = [
 ];
 
 pub struct Servers {
-    folder: TempDir,
-    programs: [PathBuf; 5],
+    pub(super) folder: TempDir,
+    pub(super) programs: [PathBuf; 5],
+    /// What those are told that are started from now on, as far as it needs no file of a runner's.
+    pub cluster: ClusterConfig,
+    /// What they find in their environment.
+    pub environment: Vec<(String, String)>,
     etcd: String,
     running: Vec<Server>,
     upstreams: watch::Sender<Vec<String>>,
@@ -54,28 +58,8 @@ impl Server {
     }
 }
 
-/// A kube-controller-manager or kube-scheduler.
-pub struct Standby {
-    process: Ended,
-    log: PathBuf,
-}
-
-impl Standby {
-    /// What it has written.
-    pub fn said(&self) -> Result<String> {
-        std::fs::read_to_string(&self.log).context("reading a log")
-    }
-
-    /// Without a word of warning.
-    pub fn kill(self) -> Result<()> {
-        let Self { mut process, .. } = self;
-        process.0.kill().context("killing")?;
-        process.0.wait().context("waiting").map(drop)
-    }
-}
-
 /// Killed when dropped.
-struct Ended(Child);
+pub struct Ended(pub Child);
 
 impl Drop for Ended {
     fn drop(&mut self) {
@@ -101,6 +85,8 @@ impl Servers {
         Ok(Some(Self {
             folder,
             programs,
+            cluster: ClusterConfig::default(),
+            environment: Vec::new(),
             etcd,
             running: Vec::new(),
             upstreams,
@@ -120,6 +106,7 @@ impl Servers {
         let log = std::fs::File::create(self.folder.path().join(format!("{port}.log")))?;
         let process = Command::new(&self.programs[1])
             .args(self.flags(port))
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -156,49 +143,6 @@ impl Servers {
         Ok(())
     }
 
-    /// Starts one more kube-controller-manager or kube-scheduler.
-    pub fn standby(&self, component: Component) -> Result<Standby> {
-        let folder = self.folder.path();
-        let port = free_port();
-        let log = folder.join(format!("{port}.log"));
-        let mut ours = component_config(&ClusterConfig::default(), component);
-        let mut flags = vec![
-            format!("--secure-port={port}"),
-            "--bind-address=127.0.0.1".to_owned(),
-            format!("--cert-dir={}", folder.join("serving").display()),
-        ];
-        let program = if component == Component::Scheduler {
-            let at = ours
-                .files
-                .iter()
-                .position(|file| file.path == "scheduler.yaml");
-            let file = ours
-                .files
-                .swap_remove(at.context("no configuration of kube-scheduler")?);
-            let mut config: serde_json::Value = serde_json::from_slice(&file.content)?;
-            config["clientConnection"]["kubeconfig"] = serde_json::json!(self.kubeconfig());
-            let path = folder.join("scheduler.yaml");
-            std::fs::write(&path, config.to_string())?;
-            flags.push(format!("--config={}", path.display()));
-            &self.programs[4]
-        } else {
-            flags.push(format!("--kubeconfig={}", self.kubeconfig().display()));
-            flags.push("--controllers=namespace-controller".to_owned());
-            let election = ours.arguments.into_iter();
-            flags.extend(election.filter(|flag| flag.starts_with("--leader-elect")));
-            &self.programs[3]
-        };
-        let process = Command::new(program)
-            .args(flags)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(&log)?)
-            .spawn()
-            .with_context(|| format!("starting {}", component.name()))?;
-        let process = Ended(process);
-        Ok(Standby { process, log })
-    }
-
     pub fn signal_first(&self, signal: Signal) -> Result<()> {
         let first = self.running.first().context("none runs")?;
         let pid = Pid::from_raw(first.process.0.id().cast_signed());
@@ -213,6 +157,16 @@ impl Servers {
             ensure!(answered >= wanted, "{answered} of {wanted}");
             Ok(())
         })
+    }
+
+    /// URL of the etcd.
+    pub fn etcd(&self) -> &str {
+        &self.etcd
+    }
+
+    /// Process ids of the API servers that run.
+    pub fn pids(&self) -> impl Iterator<Item = u32> {
+        self.running.iter().map(|server| server.process.0.id())
     }
 
     fn tell_balancer(&self) {
@@ -232,9 +186,15 @@ impl Servers {
         let mut flags = kube_apiserver_flags(&self.etcd, port, folder);
         let authority = folder.join("ca.crt");
         flags.push(format!("--client-ca-file={}", authority.display()));
-        let ours = component_config(&ClusterConfig::default(), Component::ApiServer);
+        let ours = component_config(&self.cluster, Component::ApiServer);
         let stop = ours.arguments.into_iter();
         flags.extend(stop.filter(|flag| flag.starts_with("--shutdown-")));
+        let further = &self.cluster.extra_args.kube_apiserver;
+        flags.extend(
+            further
+                .iter()
+                .map(|(name, value)| format!("--{name}={value}")),
+        );
         flags
     }
 }
