@@ -1,6 +1,12 @@
 //! A PostgreSQL server that is slow, and one that is gone.
 
-#[allow(dead_code, reason = "only a PostgreSQL that crashes is needed here")]
+#[allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    dead_code,
+    reason = "as where it is at home; only a PostgreSQL that crashes is needed here"
+)]
 #[path = "../../../../services/datastore-proxy/tests/support/database/mod.rs"]
 mod servers;
 
