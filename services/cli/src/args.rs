@@ -238,7 +238,8 @@ pub struct Kubeconfig {
 pub enum Certificate {
     /// Show valid certificates, the next to expire first, and warn of those that should have been renewed.
     Check {
-        /// Show also certificates that a newer one of the same owner has replaced.
+        /// Show also certificates that nobody uses any more: a newer one took their place, or what they were for is
+        /// switched off.
         #[arg(long)]
         all: bool,
     },
