@@ -182,7 +182,9 @@ impl Part {
     fn waits_for(&self, words: &[&str]) -> Result<()> {
         eventually(&format!("{} waits for {words:?}", self.name), SOON, || {
             let said = self.startup_probe()?;
-            let told = words.iter().all(|word| said.contains(word));
+            // A list of events shows one line.
+            let line = said.lines().next().unwrap_or_default();
+            let told = words.iter().all(|word| line.contains(word));
             ensure!(told, "{said}; its log: {}", self.last_words());
             Ok(())
         })

@@ -53,7 +53,11 @@ async fn ask(address: SocketAddr) -> Result<(), Error> {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     match head.split(' ').nth(1) {
         Some("200") => Ok(()),
-        Some(status) => Err(Error::Health(format!("{status}: {}", body.trim()))),
+        // In one line: of what a probe printed, lists of events show no more.
+        Some(status) => Err(Error::Health(format!(
+            "{status}: {}",
+            body.trim().replace('\n', "; ")
+        ))),
         None => Err(Error::Health(format!("{address} didn't answer with HTTP"))),
     }
 }

@@ -104,9 +104,14 @@ impl Readiness {
         }
     }
 
-    /// What is waited for now, in the order it was added; empty when ready.
+    /// What is waited for now, in the order it was added; empty when ready. The start itself only where nothing else says more.
     pub fn waiting(&self) -> Vec<Waiting> {
-        select(&self.tasks.borrow(), State::waiting)
+        let tasks = self.tasks.borrow();
+        let mut waiting = select(&tasks, State::waiting);
+        if tasks.contains_key(&START) && waiting.len() > 1 {
+            waiting.remove(0);
+        }
+        waiting
     }
 
     /// What is missing now although the process serves without it, in the order it was added.
@@ -237,8 +242,12 @@ mod tests {
         let readiness = Readiness::default();
         readiness.starting();
         assert_eq!(readiness.waiting()[0].name, "start");
-        readiness.task("identity").ready();
-        assert!(!readiness.is_ready());
+        let identity = readiness.task("identity");
+        let names: Vec<_> = readiness.waiting().into_iter().map(|w| w.name).collect();
+        assert_eq!(names, ["identity"]);
+        identity.ready();
+        drop(identity);
+        assert_eq!(readiness.waiting()[0].name, "start");
         let last = readiness.task("datastore");
         readiness.started();
         assert_eq!(readiness.waiting()[0].name, "datastore");
