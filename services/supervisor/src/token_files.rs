@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
-use tracing::Instrument as _;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Expiry and use of tokens aren't watched but looked at this often.
@@ -46,8 +45,7 @@ impl TokenFiles {
         loop {
             let now = state.borrow_and_update().clone();
             let span = tracing::info_span!("token_files.write");
-            let reconciled = self.reconcile(&now).instrument(span.clone()).await;
-            let pause = match reconciled.inspect_err(|error| telemetry::fail(&span, error)) {
+            let pause = match telemetry::traced(span, self.reconcile(&now)).await {
                 Ok(()) => {
                     backoff.reset();
                     PERIOD
@@ -57,7 +55,6 @@ impl TokenFiles {
                     backoff.next()
                 }
             };
-            drop(span);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 changed = self.membership_changed(&mut state, &now) => if !changed {

@@ -14,7 +14,6 @@ use crate::store::{Logged, StoreError, sqlite};
 use sextant_kit::telemetry;
 use std::fs::File;
 use std::time::Duration;
-use tracing::Instrument;
 
 /// Giving space back is done in small steps beside everything else, so it may take long.
 const DEFRAGMENTATION_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -182,8 +181,7 @@ impl Engine {
         // The copy may hold newer ones as well.
         let revision = self.shared.state().revision;
         let span = tracing::info_span!("snapshot.copy", revision);
-        let copied = self.try_copy().instrument(span.clone()).await;
-        copied.inspect_err(|fault| telemetry::fail(&span, fault))
+        telemetry::traced(span, self.try_copy()).await
     }
 
     async fn try_copy(&self) -> Result<File, Fault> {

@@ -16,7 +16,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tracing::Instrument as _;
 
 /// How often everything is applied again, to undo what others changed. Unchanged objects cost no write.
 const REPAIR: Duration = Duration::from_secs(120);
@@ -52,11 +51,8 @@ impl Addons<'_> {
         loop {
             let trust = self.trust.borrow_and_update().clone();
             let span = tracing::info_span!("addons.apply");
-            let reconciled = self.reconcile(&trust).instrument(span.clone()).await;
-            match reconciled.inspect_err(|error| telemetry::fail(&span, error)) {
+            match telemetry::traced(span, self.reconcile(&trust)).await {
                 Ok(served) => {
-                    // The wait isn't part of it.
-                    drop(span);
                     if std::mem::take(&mut first) {
                         tracing::info!("add-ons applied");
                     }
@@ -69,7 +65,6 @@ impl Addons<'_> {
                     }
                 }
                 Err(error) => {
-                    drop(span);
                     tracing::warn!(%error, "add-ons not applied yet");
                     tokio::time::sleep(backoff.next()).await;
                 }

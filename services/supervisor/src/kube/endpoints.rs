@@ -13,7 +13,6 @@ use serde_json::json;
 use sextant_kit::backoff::Backoff;
 use sextant_kit::telemetry;
 use std::time::Duration;
-use tracing::Instrument as _;
 
 /// Looked at again even if no event came.
 const REPAIR: Duration = Duration::from_secs(60);
@@ -52,15 +51,13 @@ pub async fn run(client: Client, cluster: &ClusterConfig) {
 }
 
 async fn reconcile(client: &Client, cluster: &ClusterConfig) -> Result<(), Error> {
-    let span = tracing::info_span!("endpoints.apply");
     let apply_all = async {
         for object in objects(cluster)? {
             apply(client, &object).await?;
         }
         Ok(())
     };
-    let applied = apply_all.instrument(span.clone()).await;
-    applied.inspect_err(|error| telemetry::fail(&span, error))
+    telemetry::traced(tracing::info_span!("endpoints.apply"), apply_all).await
 }
 
 fn objects(cluster: &ClusterConfig) -> Result<Vec<DynamicObject>, Error> {

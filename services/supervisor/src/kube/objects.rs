@@ -8,7 +8,6 @@ use kube::core::GroupVersionKind;
 use serde::{Deserialize, Serialize};
 use sextant_kit::telemetry;
 use std::time::Duration;
-use tracing::Instrument as _;
 
 /// Longest wait for one answer of the API.
 pub(super) const DEADLINE: Duration = Duration::from_secs(15);
@@ -81,17 +80,17 @@ pub(super) async fn apply(client: &Client, object: &DynamicObject) -> Result<(),
     let params = PatchParams::apply(FIELD_MANAGER).force();
     let api = id.api(client);
     let patch = Patch::Apply(object);
-    let call = api.patch(&id.name, &params, &patch);
-    let call = call.instrument(span.clone());
-    let applied = match tokio::time::timeout(DEADLINE, call).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(Error::kube(what, error)),
-        Err(_) => Err(Error::Deadline(
-            format!("kube-apiserver: {what}"),
-            DEADLINE.as_secs(),
-        )),
+    let call = async {
+        match tokio::time::timeout(DEADLINE, api.patch(&id.name, &params, &patch)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(Error::kube(what, error)),
+            Err(_) => Err(Error::Deadline(
+                format!("kube-apiserver: {what}"),
+                DEADLINE.as_secs(),
+            )),
+        }
     };
-    applied.inspect_err(|error| telemetry::fail(&span, error))
+    telemetry::traced(span, call).await
 }
 
 /// Deletes an object; one that is gone already is fine.

@@ -26,10 +26,11 @@ use repeats::Repeats;
 use sampling::{Rule, SLOW};
 use std::borrow::Cow;
 use std::fmt::Display;
+use std::future::Future;
 use std::sync::LazyLock;
 use std::time::Duration;
 use tracing::level_filters::LevelFilter;
-use tracing::{Metadata, Span, Subscriber};
+use tracing::{Instrument as _, Metadata, Span, Subscriber};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::filter::{FilterExt as _, FilterFn};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -172,6 +173,15 @@ pub fn fail(span: &Span, why: impl Display) {
     if !span.is_disabled() {
         span.set_status(Status::error(why.to_string()));
     }
+}
+
+/// Does `work` in `span`, which ends with it and says why it failed.
+pub async fn traced<T, E: Display>(
+    span: Span,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let done = work.instrument(span.clone()).await;
+    done.inspect_err(|error| fail(&span, error))
 }
 
 /// Gives spans to the exporter of `provider`.
