@@ -130,13 +130,13 @@ impl Link {
             let work = work.instrument(span.clone());
             let error = match tokio::time::timeout(self.limit, work).await {
                 Ok(Ok(rows)) => return Ok(rows),
-                Ok(Err(error)) if !is_lost(&error) => {
-                    note(&span, &error);
-                    return Err(describe(&self.settings, doing, &error));
-                }
                 Ok(Err(error)) => {
                     note(&span, &error);
-                    describe(&self.settings, doing, &error)
+                    let told = describe(&self.settings, doing, &error);
+                    if !is_lost(&error) {
+                        return Err(told);
+                    }
+                    told
                 }
                 Err(_) => {
                     span::fail(&span, None, span::TIMEOUT);

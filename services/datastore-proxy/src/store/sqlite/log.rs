@@ -26,7 +26,8 @@ const REVOKE: &str = "DELETE FROM lease WHERE id = ?1";
 const SET: &str = "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)";
 const REMOVE: &str = "DELETE FROM log WHERE id = ?1";
 const COMMIT: &str = "COMMIT";
-const VALUE: &str = "SELECT value FROM log WHERE id = ?1";
+/// What a row holds.
+pub(super) const VALUE: &str = "SELECT value FROM log WHERE id = ?1";
 
 /// The log in a SQLite file.
 pub(super) struct SqliteLog {

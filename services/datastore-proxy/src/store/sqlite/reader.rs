@@ -2,6 +2,7 @@
 
 use super::SYSTEM;
 use super::copy::copy;
+use super::log::VALUE;
 use super::{StoreError, connect, describe, load, note};
 use crate::domain::range::KeyRange;
 use crate::domain::state::State;
@@ -14,7 +15,6 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
 
-const VALUE: &str = "SELECT value FROM log WHERE id = ?1";
 const PAGE: &str = "SELECT id, revision, key, create_revision, version, lease, value FROM log \
                     WHERE id >= ?1 ORDER BY id";
 
