@@ -144,11 +144,17 @@ impl tower::Service<http::Request<Body>> for Channel {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let address = Arc::clone(&self.address);
+        // Where there is no choice nothing need be counted.
+        let counted = self.lanes.len() > 1;
         let lane = &mut self.lanes[self.next];
-        let (call, open) = (lane.connection.call(request), lane.begin());
+        let call = lane.connection.call(request);
+        let open = counted.then(|| lane.begin());
         Box::pin(async move {
             let answer = call.await.map_err(|e| unavailable(&address, e))?;
-            Ok(open.with(answer))
+            Ok(match open {
+                Some(open) => open.with(answer),
+                None => answer,
+            })
         })
     }
 }
