@@ -48,15 +48,22 @@ impl Scaled {
         self.remove()?;
         self.compose(&["up", "--detach"])?;
         self.cluster.wait_ready(2)?;
+        self.start_pod(POD, None)
+    }
+
+    /// Starts a pod that counts, on a node of one's choice, and waits until it is ready.
+    ///
+    /// # Errors
+    /// It isn't within two minutes.
+    pub fn start_pod(&self, name: &str, node: Option<&str>) -> Result<()> {
         let image = concat!("sextant/toolbox:", env!("CARGO_PKG_VERSION"));
-        self.cluster.apply(&Streams::pod(POD, image))?;
-        let ready = [
-            "wait",
-            "--for=condition=Ready",
-            "--timeout=120s",
-            "pod",
-            POD,
-        ];
+        let mut pod = Streams::pod(name, image);
+        if let Some(node) = node {
+            pod.push_str(&format!("  nodeName: {node}\n"));
+        }
+        self.cluster.apply(&pod)?;
+        let wait = ["wait", "--for=condition=Ready", "--timeout=120s", "pod"];
+        let ready = [&wait[..], &[name]].concat();
         self.cluster.kubectl(&ready).map(drop)
     }
 

@@ -6,6 +6,7 @@ use crate::{
     run, services, upstream,
 };
 use anyhow::Result;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// Which part of the suite.
@@ -46,23 +47,12 @@ fn suite(stages: &mut Stages, options: &Options) -> Result<()> {
     let upstream = stages.run("build upstream components", upstream::build_all)?;
     let peers = stages.run("build kine", upstream::build_peers)?;
     let helm = stages.run("build helm", upstream::build_helm)?;
-    let programs = [
-        ("TEST_ETCD", upstream.program("etcd")?),
-        ("TEST_ETCDCTL", upstream.program("etcdctl")?),
+    let mut programs = upstream.variables()?;
+    programs.extend([
         ("TEST_KINE", peers.program("kine")?),
-        ("TEST_KUBE_APISERVER", upstream.program("kube-apiserver")?),
-        (
-            "TEST_KUBE_CONTROLLER_MANAGER",
-            upstream.program("kube-controller-manager")?,
-        ),
-        ("TEST_KUBE_SCHEDULER", upstream.program("kube-scheduler")?),
-        ("TEST_KUBECTL", upstream.program("kubectl")?),
         ("TEST_HELM", helm.program("helm")?),
         ("TEST_PROMETHEUS", rootfs::of_prometheus("prometheus")?),
-    ];
-    let programs = programs
-        .each_ref()
-        .map(|(name, path)| (*name, path.as_os_str()));
+    ]);
     stages.run("unit and component tests", || {
         run_tests(
             &["--workspace", "--exclude", "sextant-integration"],
@@ -135,13 +125,13 @@ fn suite(stages: &mut Stages, options: &Options) -> Result<()> {
     })
 }
 
-fn run_tests(selection: &[&str], environment: &[(&str, &std::ffi::OsStr)]) -> Result<()> {
+fn run_tests(selection: &[&str], environment: &[(&str, PathBuf)]) -> Result<()> {
     let mut command = Command::new("cargo");
     command
         .current_dir(paths::root())
         .args(["test", "--locked", "--no-fail-fast"])
         .args(selection)
-        .envs(environment.iter().copied());
+        .envs(environment.iter().map(|(name, path)| (name, path)));
     // The closing lines of the runners are the result.
     run::through(&mut command)
 }

@@ -26,6 +26,20 @@ impl Upstream {
             .find(|path| path.is_file())
             .with_context(|| format!("{name} is not among the upstream programs"))
     }
+
+    /// The variables by which tests find those that make a control plane.
+    pub fn variables(&self) -> Result<Vec<(&'static str, PathBuf)>> {
+        let named = [
+            ("TEST_ETCD", "etcd"),
+            ("TEST_ETCDCTL", "etcdctl"),
+            ("TEST_KUBE_APISERVER", "kube-apiserver"),
+            ("TEST_KUBE_CONTROLLER_MANAGER", "kube-controller-manager"),
+            ("TEST_KUBE_SCHEDULER", "kube-scheduler"),
+            ("TEST_KUBECTL", "kubectl"),
+        ];
+        let found = named.map(|(variable, name)| Ok((variable, self.program(name)?)));
+        found.into_iter().collect()
+    }
 }
 
 /// Builds what the cache lacks.

@@ -6,8 +6,8 @@
 use anyhow::{Context, Result};
 use clap::Parser;
 use serde_json::{Value, json};
-use sextant_integration::load::{Load, Question, Shape, Streams};
-use sextant_integration::{Api as _, Scaled};
+use sextant_integration::Scaled;
+use sextant_integration::load::{Load, Question, Shape};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -226,12 +226,7 @@ fn logs(kubeconfig: &Path) -> Result<Load> {
 
 /// A pod of the node's name on each.
 fn pods(scaled: &Scaled) -> Result<()> {
-    let image = concat!("sextant/toolbox:", env!("CARGO_PKG_VERSION"));
-    for node in NODES {
-        let pod = format!("{}  nodeName: {node}\n", Streams::pod(node, image));
-        scaled.cluster.apply(&pod)?;
-    }
-    let wait = ["wait", "--for=condition=Ready", "--timeout=120s", "pod"];
-    scaled.cluster.kubectl(&[&wait[..], &NODES].concat())?;
-    Ok(())
+    NODES
+        .iter()
+        .try_for_each(|node| scaled.start_pod(node, Some(node)))
 }

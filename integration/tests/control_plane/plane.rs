@@ -1,5 +1,6 @@
 //! A control plane on loopback: configuration, processes and identities.
 
+mod identities;
 mod ports;
 mod program;
 mod settings;
@@ -7,17 +8,11 @@ mod settings;
 pub use program::{called, no_faketime, shift_clock};
 
 use self::ports::{Ports, loopback};
-use crate::node::Member;
 use crate::part::Part;
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use sextant_identity::pin::PinnedClient;
-use sextant_identity::{Channel, EnrollConfig, Identity, KeyPair, Mesh, Peer, ServiceName};
-use sextant_kit::{Context, DrainTrigger};
-use sextant_proto::join::{AdminEnrollRequest, AdminEnrollResponse};
-use sextant_proto::supervisor::admin_client::AdminClient;
-use sextant_proto::supervisor::{CreateTokenRequest, CreateTokenResponse};
+use sextant_kit::{Context, DrainTrigger, http};
 use sextant_testkit::{Process, eventually};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -25,11 +20,14 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 /// Longest time for anything that ought to happen by itself, on a busy machine.
 pub const SOON: Duration = Duration::from_secs(30);
+
+/// An admin port answers at once, or not at all.
+const QUICK: Duration = Duration::from_secs(5);
+/// All metrics of a part are far less.
+const LONGEST: u64 = 16 << 20;
 
 /// Identities that enrol by token here: everybody but cert-authority, which has no need to.
 const ENROLLING: [&str; 9] = [
@@ -268,13 +266,6 @@ impl Plane {
         Ok(text)
     }
 
-    /// A client of the datastore as anybody who may have a certificate for it.
-    pub async fn datastore_client(&self, name: &str) -> Result<etcd_client::Client> {
-        let mesh = self.enrol(name).await?;
-        let address = self.address(Part::DatastoreProxy).to_string();
-        Ok(mesh.datastore_client(&address, &self.context).await?)
-    }
-
     /// Status and text of `/readyz`.
     pub async fn readyz(&self, part: Part) -> Result<(u16, String)> {
         get(self.admin_address(part), "/readyz").await
@@ -326,62 +317,6 @@ impl Plane {
         Ok(())
     }
 
-    /// The mesh anchors, as a client pins them.
-    pub fn anchors(&self) -> Result<String> {
-        let file = self.path("enrol/admin/ca.pem");
-        std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))
-    }
-
-    /// Enrols as anybody who has an enrolment folder: a service's name, or `admin`.
-    pub async fn enrol(&self, name: &str) -> Result<Mesh> {
-        let identity = match name {
-            "admin" => Identity::Admin,
-            service => Identity::Service(service.parse()?),
-        };
-        let config = EnrollConfig {
-            cert_authority: self.address(Part::CertAuthority).to_string(),
-            folder: self.path("enrol").join(name),
-            ..EnrollConfig::default()
-        };
-        let enrolled = tokio::time::timeout(SOON, Mesh::enroll(&config, identity, &self.context));
-        Ok(enrolled
-            .await
-            .with_context(|| format!("enrolling as {name}"))??)
-    }
-
-    /// A client of the join API that trusts our anchors, through the edge.
-    pub async fn join_client(&self) -> Result<PinnedClient> {
-        let address = self.address(Part::Edge).to_string();
-        Ok(PinnedClient::connect_trusting(&address, &self.anchors()?).await?)
-    }
-
-    /// The administrator, enrolled through the join API.
-    pub async fn admin(&self) -> Result<AdminClient<Channel>> {
-        let key = KeyPair::generate()?;
-        let token = std::fs::read_to_string(self.path("enrol/admin/token"))?;
-        let request = AdminEnrollRequest {
-            token: token.trim().to_owned(),
-            csr: key.csr_pem()?,
-        };
-        let mut client = self.join_client().await?;
-        let answer: AdminEnrollResponse = client.post("/v1/enroll", None, &request).await?;
-        let member = Member::new(Identity::Admin, &answer.certificate, key, answer.trust)?;
-        Ok(AdminClient::new(self.supervisor_channel(&member.mesh)))
-    }
-
-    /// The supervisor's public listener, through the edge.
-    pub fn supervisor_channel(&self, mesh: &Mesh) -> Channel {
-        let address = self.address(Part::Edge).to_string();
-        mesh.channel(&address, Peer::Service(ServiceName::Supervisor))
-    }
-
-    /// A join token for any node, any number of times, for an hour.
-    pub async fn token(&self) -> Result<CreateTokenResponse> {
-        let mut admin = self.admin().await?;
-        let made = admin.create_token(CreateTokenRequest::default()).await?;
-        Ok(made.into_inner())
-    }
-
     /// Nothing that was ever written holds any of these, nor a private key.
     pub fn no_secret_was_told(&self, secrets: &[String]) -> Result<()> {
         let output = self.all_output();
@@ -401,20 +336,9 @@ pub fn tail(output: &str) -> String {
     lines.into_iter().rev().collect::<Vec<_>>().join("\n")
 }
 
-/// One GET over plain HTTP.
+/// One GET of an admin port.
 async fn get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
-    let exchange = async {
-        let mut stream = TcpStream::connect(address).await?;
-        let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        anyhow::Ok(answer)
-    };
-    let answer = tokio::time::timeout(Duration::from_secs(5), exchange)
-        .await
-        .with_context(|| format!("{address}{path}: no answer"))??;
-    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
-    let status = head.split(' ').nth(1).context("no status")?.parse()?;
-    Ok((status, body.to_owned()))
+    let answer = http::get(address, path, LONGEST, QUICK).await;
+    let answer = answer.with_context(|| format!("{address}{path}"))?;
+    Ok((answer.status, answer.body))
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sextant_identity::{Authority, Leaf};
 use sextant_integration::run_with_input;
 use sextant_proto::certauthority::Profile;
-use sextant_testkit::{Process, eventually, free_port, kube_apiserver_flags};
+use sextant_testkit::{Process, etcd_flags, eventually, free_port, kube_apiserver_flags};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -112,15 +112,8 @@ impl Server {
     }
 
     async fn start(&mut self, plane: &Plane) -> Result<()> {
-        let [client, peer] = std::array::from_fn(|_| free_port());
-        let store = format!("http://127.0.0.1:{client}");
-        let flags = [
-            format!("--data-dir={}", self.file("etcd").display()),
-            format!("--listen-client-urls={store}"),
-            format!("--advertise-client-urls={store}"),
-            format!("--listen-peer-urls=http://127.0.0.1:{peer}"),
-            "--unsafe-no-fsync".to_owned(),
-        ];
+        let store = format!("http://127.0.0.1:{}", free_port());
+        let flags = etcd_flags(&store, self.folder.path());
         let etcd = Process::spawn(&self.etcd, &flags, &[]).context("starting etcd")?;
         self.running.push(etcd);
         self.write_files(plane).await?;

@@ -10,7 +10,7 @@ use sextant_integration::load::Load;
 use sextant_integration::{Outcome, eventually, run};
 use sextant_kit::{Drain, DrainTrigger};
 use sextant_runner::balance::Balancer;
-use sextant_testkit::{free_port, kube_apiserver_flags};
+use sextant_testkit::{etcd_flags, free_port, kube_apiserver_flags};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -202,14 +202,7 @@ impl Servers {
 fn etcd(program: &Path, folder: &Path) -> Result<(String, Ended)> {
     let url = format!("http://127.0.0.1:{}", free_port());
     let process = Command::new(program)
-        .arg(format!("--data-dir={}", folder.join("etcd").display()))
-        .arg(format!("--listen-client-urls={url}"))
-        .arg(format!("--advertise-client-urls={url}"))
-        .arg(format!(
-            "--listen-peer-urls=http://127.0.0.1:{}",
-            free_port()
-        ))
-        .arg("--unsafe-no-fsync")
+        .args(etcd_flags(&url, folder))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -90,21 +90,7 @@ fn replicas() -> Vec<ReplicaOverview> {
 }
 
 fn node(name: &str, ready: bool) -> NodeInfo {
-    NodeInfo {
-        name: name.into(),
-        session: ready,
-        supervisor: if ready {
-            "172.20.0.4:7443".into()
-        } else {
-            String::new()
-        },
-        addresses: vec!["172.21.0.3".into()],
-        pod_cidr: "10.244.0.0/24".into(),
-        agent_version: "0.1.0".into(),
-        joined_unix: NOW - 26 * HOUR,
-        waiting_for: Vec::new(),
-        ready,
-    }
+    support::node(name, ready.then_some("172.20.0.4:7443"))
 }
 
 fn certificate(at: i64) -> CertificateInfo {

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
-use support::{Clients, get, list, put, revision};
+use support::{Clients, list, put, revision};
 
 const KILLS: usize = 20;
 const WRITERS: usize = 8;
@@ -45,19 +45,10 @@ async fn start(path: &Path) -> (Process, Clients) {
     let listen = format!("127.0.0.1:{}", free_port());
     let port = listen.rsplit(':').next().unwrap().parse().unwrap();
     let process = spawn(path, port);
-    let url = format!("http://{listen}");
-    let channel = eventually(Duration::from_secs(20), "it serves", || {
-        let endpoint = tonic::transport::Channel::from_shared(url.clone()).unwrap();
-        async move { endpoint.connect().await }
-    })
-    .await;
-    let clients = Clients::over(channel);
-    let asked = eventually(Duration::from_secs(20), "it answers", || {
-        let mut clients = clients.clone();
-        async move { clients.kv.range(get("x")).await.map(drop) }
-    });
-    asked.await;
-    (process, clients)
+    (
+        process,
+        Clients::answering(&listen, Duration::from_secs(20)).await,
+    )
 }
 
 /// Writes pairs of keys, each pair in one transaction, until the process is gone.

@@ -11,7 +11,7 @@
 mod support;
 
 use sextant_proto::etcd::etcdserverpb as pb;
-use sextant_testkit::{Collector, Process, Span, eventually, free_port};
+use sextant_testkit::{Collector, Process, Span, free_port};
 use std::path::Path;
 use std::time::Duration;
 use support::database::Server;
@@ -300,15 +300,8 @@ async fn serve(store: &Store, collector: &Collector) -> (Process, Clients) {
     let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", address.as_str())];
     let program = Path::new(env!("CARGO_BIN_EXE_datastore-proxy"));
     let process = Process::spawn(program, &args, &environment).unwrap();
-    let clients = eventually(Duration::from_secs(30), "it serves", || {
-        let url = format!("http://{listen}");
-        async move {
-            let channel = tonic::transport::Channel::from_shared(url).unwrap();
-            let channel = channel.connect().await.map_err(|e| e.to_string())?;
-            let mut clients = Clients::over(channel);
-            let asked = clients.kv.range(get("x")).await;
-            asked.map(|_| clients).map_err(|e| e.to_string())
-        }
-    });
-    (process, clients.await)
+    (
+        process,
+        Clients::answering(&listen, Duration::from_secs(30)).await,
+    )
 }

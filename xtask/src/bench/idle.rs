@@ -24,15 +24,7 @@ pub fn task(options: &Options) -> Result<()> {
         .args(["test", "--quiet"])
         .args(["--package", "sextant-integration", "--test", "scaling"])
         .args(["--", "bench-idle"])
-        .args(&options.measure);
-    for (variable, program) in [
-        ("TEST_ETCD", "etcd"),
-        ("TEST_KUBE_APISERVER", "kube-apiserver"),
-        ("TEST_KUBECTL", "kubectl"),
-        ("TEST_KUBE_CONTROLLER_MANAGER", "kube-controller-manager"),
-        ("TEST_KUBE_SCHEDULER", "kube-scheduler"),
-    ] {
-        cargo.env(variable, upstream.program(program)?);
-    }
+        .args(&options.measure)
+        .envs(upstream.variables()?);
     run::through(&mut cargo)
 }

@@ -1,6 +1,7 @@
 //! What is shown, compared with files in `tests/golden`; UPDATE_GOLDEN=1 writes them.
 
 use sextant_cli::output::{Format, View, render};
+use sextant_proto::supervisor::NodeInfo;
 use std::path::Path;
 use time::OffsetDateTime;
 
@@ -33,5 +34,20 @@ pub fn all_formats<V: View>(name: &str, view: &V) {
             &format!("{name}.{extension}"),
             &render(format, view, now()).unwrap(),
         );
+    }
+}
+
+/// A node that has joined, and the supervisor that it has a session with; without one it isn't ready.
+pub fn node(name: &str, supervisor: Option<&str>) -> NodeInfo {
+    NodeInfo {
+        name: name.into(),
+        session: supervisor.is_some(),
+        supervisor: supervisor.unwrap_or_default().into(),
+        addresses: vec!["172.21.0.3".into()],
+        pod_cidr: "10.244.0.0/24".into(),
+        agent_version: "0.1.0".into(),
+        joined_unix: NOW - 26 * HOUR,
+        waiting_for: Vec::new(),
+        ready: supervisor.is_some(),
     }
 }

@@ -1,7 +1,7 @@
 //! A trace goes on in the etcd.
 
 use crate::etcd::{self, Etcd};
-use crate::support::{Clients, get};
+use crate::support::Clients;
 use sextant_testkit::{Collector, Process, Span, eventually, free_port};
 use std::path::Path;
 use std::time::Duration;
@@ -72,15 +72,5 @@ async fn serve(etcd: &Etcd, collector: &Collector) -> (Process, Clients) {
     ];
     let program = Path::new(env!("CARGO_BIN_EXE_datastore-proxy"));
     let process = Process::spawn(program, &args, &environment).unwrap();
-    let clients = eventually(LIMIT, "it serves", || {
-        let url = format!("http://{listen}");
-        async move {
-            let channel = tonic::transport::Channel::from_shared(url).unwrap();
-            let channel = channel.connect().await.map_err(|e| e.to_string())?;
-            let mut clients = Clients::over(channel);
-            let asked = clients.kv.range(get("x")).await;
-            asked.map(|_| clients).map_err(|e| e.to_string())
-        }
-    });
-    (process, clients.await)
+    (process, Clients::answering(&listen, LIMIT).await)
 }

@@ -183,6 +183,21 @@ impl Clients {
         Self::over(channel.connect().await.expect("a connection"))
     }
 
+    /// To a process that is starting, once it answers.
+    pub async fn answering(listen: &str, limit: Duration) -> Self {
+        eventually(limit, "it serves", || {
+            let url = format!("http://{listen}");
+            async move {
+                let channel = Channel::from_shared(url).expect("a URL");
+                let channel = channel.connect().await.map_err(|e| e.to_string())?;
+                let mut clients = Self::over(channel);
+                let asked = clients.kv.range(get("x")).await;
+                asked.map(|_| clients).map_err(|e| e.to_string())
+            }
+        })
+        .await
+    }
+
     pub fn over(channel: Channel) -> Self {
         let kv = pb::kv_client::KvClient::new(channel.clone());
         Self {

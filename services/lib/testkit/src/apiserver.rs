@@ -1,6 +1,19 @@
-//! A real kube-apiserver as a process.
+//! A real kube-apiserver as a process, and the etcd that it needs.
 
+use crate::free_port;
 use std::path::Path;
+
+/// Flags of an etcd of one member that keeps nothing over a crash: clients at `url`, its data in `folder`.
+#[must_use]
+pub fn etcd_flags(url: &str, folder: &Path) -> Vec<String> {
+    vec![
+        format!("--data-dir={}", folder.join("etcd").display()),
+        format!("--listen-client-urls={url}"),
+        format!("--advertise-client-urls={url}"),
+        format!("--listen-peer-urls=http://127.0.0.1:{}", free_port()),
+        "--unsafe-no-fsync".to_owned(),
+    ]
+}
 
 /// Its flags, whatever a test adds: on loopback, RBAC, and its files in `folder`: `tls.crt` and `tls.key` to serve with,
 /// `accounts.pub` and `accounts.key` for ServiceAccounts' tokens.

@@ -12,7 +12,7 @@ mod port;
 mod process;
 mod root;
 
-pub use apiserver::kube_apiserver_flags;
+pub use apiserver::{etcd_flags, kube_apiserver_flags};
 pub use clock::FakeClock;
 pub use collector::{Collector, Span};
 pub use documented::documented;

@@ -1,6 +1,6 @@
 //! The two programs, with keys for this run alone.
 
-use crate::{Process, eventually, free_port, kube_apiserver_flags};
+use crate::{Process, etcd_flags, eventually, free_port, kube_apiserver_flags};
 use http::Method;
 use nix::sys::signal::Signal;
 use sextant_hosting::Client;
@@ -21,16 +21,8 @@ pub(super) struct KubeApiserver {
 
 impl Etcd {
     pub(super) fn start(program: &Path, folder: &Path) -> Self {
-        let (clients, peers) = (free_port(), free_port());
-        let url = format!("http://127.0.0.1:{clients}");
-        let flags = [
-            format!("--data-dir={}", folder.join("etcd").display()),
-            format!("--listen-client-urls={url}"),
-            format!("--advertise-client-urls={url}"),
-            format!("--listen-peer-urls=http://127.0.0.1:{peers}"),
-            "--unsafe-no-fsync".to_owned(),
-        ];
-        let process = Process::spawn(program, &flags, &[]).expect("etcd");
+        let url = format!("http://127.0.0.1:{}", free_port());
+        let process = Process::spawn(program, &etcd_flags(&url, folder), &[]).expect("etcd");
         Self {
             url,
             _process: process,

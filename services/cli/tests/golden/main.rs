@@ -6,7 +6,9 @@
     reason = "a test may stop at the first surprise"
 )]
 
+#[path = "../support/mod.rs"]
 mod support;
+mod traces;
 
 use clap::Parser;
 use sextant_cli::args::{Cli, Command, Token};
@@ -16,10 +18,8 @@ use sextant_cli::commands::node::NodesView;
 use sextant_cli::commands::status::StatusView;
 use sextant_cli::commands::telemetry::{LogLevelsView, SamplingView};
 use sextant_cli::commands::token::{NewToken, TokensView};
-use sextant_cli::commands::trace::TraceView;
 use sextant_cli::commands::version::VersionView;
 use sextant_cli::output::{Format, render};
-use sextant_cli::trace::{Link, Span, Trace};
 use sextant_proto::supervisor::{
     CertificateInfo, ChangeTelemetryResponse, ClusterStatus, CreateTokenResponse,
     KubeAccessResponse, ListCertificatesResponse, ListNodesResponse, ListTokensResponse, NodeInfo,
@@ -39,21 +39,7 @@ fn part(name: &str, address: &str, reasons: &[&str]) -> PartStatus {
 }
 
 fn node(name: &str, ready: bool) -> NodeInfo {
-    NodeInfo {
-        name: name.into(),
-        session: ready,
-        supervisor: if ready {
-            "172.20.0.5:7443".into()
-        } else {
-            String::new()
-        },
-        addresses: vec!["172.21.0.3".into()],
-        pod_cidr: "10.244.0.0/24".into(),
-        agent_version: "0.1.0".into(),
-        joined_unix: NOW - 26 * HOUR,
-        waiting_for: Vec::new(),
-        ready,
-    }
+    support::node(name, ready.then_some("172.20.0.5:7443"))
 }
 
 fn nodes() -> ListNodesResponse {
@@ -361,98 +347,4 @@ fn log_levels_of_each_process() {
 #[test]
 fn sampling_of_each_process() {
     all_formats("sampling", &SamplingView::from(telemetry()));
-}
-
-const REQUEST: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
-const BATCH: &str = "0af7651916cd43dd8448eb211c80319c";
-const KUBELET: &str = "5b8efff798038103d269b633813fc60c";
-const STATEMENT: &str = "
-    WITH fence AS (
-        UPDATE writer SET beat = beat + 1, batch = $2
-        WHERE epoch = $1 RETURNING epoch
-    ), written AS (
-        INSERT INTO log (id, revision, key) SELECT w.* FROM fence, unnest($4::bigint[]) AS w
-    )
-    SELECT count(*) FROM fence";
-
-/// A span of so many microseconds, from the beginning of the trace.
-fn span(ids: [&str; 3], service: &str, name: &str, start: u64, time: u64) -> Span {
-    let [trace, id, parent] = ids.map(str::to_owned);
-    let began = NOW.unsigned_abs() * 1_000_000_000;
-    let start = began + start * 1000;
-    Span {
-        service: service.into(),
-        name: name.into(),
-        trace,
-        id,
-        parent,
-        start,
-        end: start + time * 1000,
-        ..Span::default()
-    }
-}
-
-#[test]
-fn a_trace_is_a_tree_with_what_is_linked_to_it() {
-    let link = |trace: &str| Link {
-        trace: trace.into(),
-        span: "c".into(),
-    };
-    let spans = vec![
-        Span {
-            links: vec![link(KUBELET)],
-            attributes: [("audit-id".to_owned(), "0f-1".to_owned())].into(),
-            ..span(
-                [REQUEST, "a", ""],
-                "apiserver",
-                "PATCH /api/v1/pods",
-                0,
-                8480,
-            )
-        },
-        span([REQUEST, "b", "a"], "apiserver", "Update", 450, 7870),
-        Span {
-            error: Some("the store is full".into()),
-            ..span(
-                [REQUEST, "c", "b"],
-                "datastore-proxy",
-                "/etcdserverpb.KV/Txn",
-                2450,
-                5130,
-            )
-        },
-        span(
-            [REQUEST, "d", "a"],
-            "apiserver",
-            "SerializeObject",
-            8270,
-            45,
-        ),
-        Span {
-            host: "node-1".into(),
-            ..span(
-                [REQUEST, "e", "gone"],
-                "containerd",
-                "late",
-                9000,
-                1_200_000,
-            )
-        },
-        Span {
-            links: vec![link(REQUEST)],
-            ..span([BATCH, "f", ""], "datastore-proxy", "commit", 3130, 1580)
-        },
-        Span {
-            attributes: [("db.query.text".to_owned(), STATEMENT.to_owned())].into(),
-            ..span(
-                [BATCH, "g", "f"],
-                "datastore-proxy",
-                "committing",
-                3350,
-                985,
-            )
-        },
-    ];
-    let view = TraceView::new(Trace::new(REQUEST, spans));
-    all_formats("trace", &view);
 }
