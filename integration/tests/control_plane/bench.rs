@@ -1,12 +1,11 @@
 //! `bench-telemetry`: what it costs that everything is exported. Two control planes, one that exports all traces, logs and
-//! metrics to a collector and one that exports nothing, do the same work in turns.
+//! metrics to a collector and one that exports nothing, do the same work at the same time, so that whatever else the
+//! machine does is in both.
 
 use crate::part::Part;
 use crate::plane::Plane;
 use anyhow::{Context as _, Result};
 use etcd_client::{Compare, CompareOp, Txn, TxnOp};
-use futures::StreamExt as _;
-use futures::stream;
 use sextant_identity::{Channel, Peer, ServiceName};
 use sextant_proto::kms::EncryptRequest;
 use sextant_proto::kms::key_management_service_client::KeyManagementServiceClient;
@@ -15,9 +14,16 @@ use sextant_proto::supervisor::{CreateTokenRequest, ListNodesRequest, ListTokens
 use sextant_testkit::Collector;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
 
 const OBJECTS: usize = 2_000;
-const CALLS: usize = 500;
+/// Objects come at this pace, whatever the answers take: both sides have the same work in the same time. In a closed loop
+/// the slower one would also commit fewer requests at once, and its disk would be measured.
+const PACE: Duration = Duration::from_millis(4);
+/// One call of each other kind for so many objects.
+const EVERY: usize = 4;
+/// Spans are exported every 5 s at the latest: what a round caused is its own.
+const EXPORTED: Duration = Duration::from_secs(6);
 
 /// What one plane has spent.
 #[derive(Default)]
@@ -36,8 +42,7 @@ struct Side {
     keys: usize,
 }
 
-/// Measures in so many rounds, after one that doesn't count, and prints a table. Both planes have their turn in each, the
-/// first to begin alternating.
+/// Measures in so many rounds, after one that doesn't count, and prints a table.
 pub async fn run(rounds: usize) -> Result<()> {
     let collector = Collector::start().await;
     let endpoint = collector.endpoint();
@@ -45,19 +50,24 @@ pub async fn run(rounds: usize) -> Result<()> {
     let exporting = vec![("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), endpoint)];
     let mut on = Side::start(exporting).await?;
     for round in 0..=rounds {
-        let mut turns = [&mut off, &mut on];
-        if round % 2 == 1 {
-            turns.reverse();
-        }
-        for side in turns {
-            side.turn(round > 0).await?;
-        }
+        // Objects of one come between those of the other, each the first in half of the rounds.
+        let (first, second) = match round % 2 {
+            0 => (&mut off, &mut on),
+            _ => (&mut on, &mut off),
+        };
+        tokio::try_join!(
+            first.turn(Duration::ZERO, round > 0),
+            second.turn(PACE / 2, round > 0),
+        )?;
         collector.forget();
     }
     for side in [&mut off, &mut on] {
         side.weigh()?;
     }
-    println!("{rounds} rounds, each {OBJECTS} objects and {CALLS} calls of each kind; medians\n");
+    println!(
+        "{rounds} rounds, each {OBJECTS} objects, one each {PACE:?}, and {} calls of each kind; medians\n",
+        OBJECTS / EVERY,
+    );
     print(&off.spent, &on.spent)
 }
 
@@ -81,14 +91,14 @@ impl Side {
         })
     }
 
-    async fn turn(&mut self, counts: bool) -> Result<()> {
+    async fn turn(&mut self, delay: Duration, counts: bool) -> Result<()> {
+        tokio::time::sleep(delay).await;
         let mut before = BTreeMap::new();
         for part in Part::ALL {
             before.insert(part, cpu(self.plane.pid(part)?)?);
         }
         let slowest = self.work().await?;
-        // Spans are exported every 5 s at the latest: what this turn caused is its own.
-        tokio::time::sleep(Duration::from_secs(6)).await;
+        tokio::time::sleep(EXPORTED).await;
         if !counts {
             return Ok(());
         }
@@ -102,45 +112,22 @@ impl Side {
 
     /// Gives what 99 of 100 writes took at most.
     async fn work(&mut self) -> Result<Duration> {
-        let writes = (self.keys..self.keys + OBJECTS).map(|number| {
-            let mut datastore = self.datastore.clone();
-            async move {
-                let key = format!("/registry/configmaps/default/{number}");
-                let started = Instant::now();
-                let create = Txn::new()
-                    .when([Compare::mod_revision(&*key, CompareOp::Equal, 0)])
-                    .and_then([TxnOp::put(&*key, "x".repeat(500), None)]);
-                datastore.txn(create).await?;
-                let took = started.elapsed();
-                datastore.get(&*key, None).await?;
-                anyhow::Ok(took)
-            }
-        });
-        self.keys += OBJECTS;
-        let taken: Vec<Result<Duration>> =
-            stream::iter(writes).buffer_unordered(16).collect().await;
-        let mut taken = taken.into_iter().collect::<Result<Vec<_>>>()?;
-        taken.sort_unstable();
-        for number in 0..CALLS {
-            let request = EncryptRequest {
-                plaintext: "a key of Kubernetes'".into(),
-                uid: number.to_string(),
-            };
-            self.kms.encrypt(request).await?;
-            self.admin.list_nodes(ListNodesRequest {}).await?;
-            if number % 10 == 0 {
-                let request = CreateTokenRequest {
-                    ttl_seconds: 1,
-                    ..CreateTokenRequest::default()
-                };
-                self.admin.create_token(request).await?;
-            } else {
-                let id = "aaaaaaaaaa".to_owned();
-                let unknown = sextant_proto::supervisor::RevokeTokenRequest { id };
-                // There is no such token: a read of one key, and an answer.
-                let _ = self.admin.revoke_token(unknown).await;
+        let mut ticks = tokio::time::interval(PACE);
+        let mut writes = JoinSet::new();
+        let mut calls = JoinSet::new();
+        for number in 0..OBJECTS {
+            ticks.tick().await;
+            writes.spawn(write(self.datastore.clone(), self.keys + number));
+            if number % EVERY == 0 {
+                let (kms, admin) = (self.kms.clone(), self.admin.clone());
+                calls.spawn(call(kms, admin, number / EVERY));
             }
         }
+        self.keys += OBJECTS;
+        let taken = writes.join_all().await;
+        let mut taken = taken.into_iter().collect::<Result<Vec<_>>>()?;
+        taken.sort_unstable();
+        calls.join_all().await.into_iter().collect::<Result<()>>()?;
         self.admin.list_tokens(ListTokensRequest {}).await?;
         Ok(taken[taken.len() * 99 / 100])
     }
@@ -154,20 +141,68 @@ impl Side {
     }
 }
 
+/// Creates an object and reads it. Gives how long the first took.
+async fn write(mut datastore: etcd_client::Client, number: usize) -> Result<Duration> {
+    let key = format!("/registry/configmaps/default/{number}");
+    let started = Instant::now();
+    let create = Txn::new()
+        .when([Compare::mod_revision(&*key, CompareOp::Equal, 0)])
+        .and_then([TxnOp::put(&*key, "x".repeat(500), None)]);
+    datastore.txn(create).await?;
+    let took = started.elapsed();
+    datastore.get(&*key, None).await?;
+    Ok(took)
+}
+
+/// One call of each kind.
+async fn call(
+    mut kms: KeyManagementServiceClient<Channel>,
+    mut admin: AdminClient<Channel>,
+    number: usize,
+) -> Result<()> {
+    let request = EncryptRequest {
+        plaintext: "a key of Kubernetes'".into(),
+        uid: number.to_string(),
+    };
+    kms.encrypt(request).await?;
+    admin.list_nodes(ListNodesRequest {}).await?;
+    if number.is_multiple_of(10) {
+        let request = CreateTokenRequest {
+            ttl_seconds: 1,
+            ..CreateTokenRequest::default()
+        };
+        admin.create_token(request).await?;
+    } else {
+        let id = "aaaaaaaaaa".to_owned();
+        let unknown = sextant_proto::supervisor::RevokeTokenRequest { id };
+        // There is no such token: a read of one key, and an answer.
+        let _ = admin.revoke_token(unknown).await;
+    }
+    Ok(())
+}
+
 fn print(off: &Spent, on: &Spent) -> Result<()> {
     println!(
-        "| service | CPU off, ms | CPU on, ms | ratio | RSS off, MiB | RSS on, MiB | more, MiB |"
+        "| service | CPU off, ms | CPU on, ms | ratio | half of the ratios | RSS off, MiB | RSS on, MiB | more, MiB |"
     );
-    println!("| --- | --- | --- | --- | --- | --- | --- |");
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
     for part in Part::ALL {
         let (cpu_off, cpu_on) = (median(&off.cpu[&part])?, median(&on.cpu[&part])?);
+        let pairs = off.cpu[&part].iter().zip(&on.cpu[&part]);
+        let mut ratios: Vec<f64> = pairs
+            .map(|(off, on)| on.as_secs_f64() / off.as_secs_f64())
+            .collect();
+        ratios.sort_by(f64::total_cmp);
+        let ratio = |share: usize| ratios[ratios.len() * share / 4];
         let (rss_off, rss_on) = (off.resident[&part], on.resident[&part]);
         println!(
-            "| {} | {:.1} | {:.1} | {:.3} | {rss_off:.1} | {rss_on:.1} | {:.1} |",
+            "| {} | {:.1} | {:.1} | {:.3} | {:.3} to {:.3} | {rss_off:.1} | {rss_on:.1} | {:.1} |",
             part.name(),
             cpu_off.as_secs_f64() * 1e3,
             cpu_on.as_secs_f64() * 1e3,
-            cpu_on.as_secs_f64() / cpu_off.as_secs_f64(),
+            ratio(2),
+            ratio(1),
+            ratio(3),
             rss_on - rss_off,
         );
     }

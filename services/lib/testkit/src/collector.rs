@@ -23,6 +23,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::TcpListener;
@@ -42,7 +43,8 @@ struct Seen {
     spans: Vec<Span>,
     metrics: Vec<String>,
     logs: Vec<String>,
-    texts: Vec<String>,
+    /// Written out only when somebody asks.
+    requests: Vec<Arc<dyn Debug + Send + Sync>>,
 }
 
 /// An exported span.
@@ -111,7 +113,9 @@ impl Collector {
 
     /// Everything that was exported so far, attributes included, one text for each request.
     pub fn texts(&self) -> Vec<String> {
-        self.seen().texts
+        let seen = self.seen();
+        let requests = seen.requests.iter();
+        requests.map(|request| format!("{request:?}")).collect()
     }
 
     /// Begins anew.
@@ -137,8 +141,9 @@ impl TraceService for Collector {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        self.note(|seen| seen.texts.push(format!("{:?}", request.get_ref())));
-        for resource in request.into_inner().resource_spans {
+        let request = request.into_inner();
+        self.note(|seen| seen.requests.push(Arc::new(request.clone())));
+        for resource in request.resource_spans {
             let service = service(resource.resource.as_ref());
             let spans = resource
                 .scope_spans
@@ -173,8 +178,9 @@ impl MetricsService for Collector {
         &self,
         request: Request<ExportMetricsServiceRequest>,
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
-        self.note(|seen| seen.texts.push(format!("{:?}", request.get_ref())));
-        for resource in request.into_inner().resource_metrics {
+        let request = request.into_inner();
+        self.note(|seen| seen.requests.push(Arc::new(request.clone())));
+        for resource in request.resource_metrics {
             let service = service(resource.resource.as_ref());
             let metrics = resource
                 .scope_metrics
@@ -193,8 +199,9 @@ impl LogsService for Collector {
         &self,
         request: Request<ExportLogsServiceRequest>,
     ) -> Result<Response<ExportLogsServiceResponse>, Status> {
-        self.note(|seen| seen.texts.push(format!("{:?}", request.get_ref())));
-        for resource in request.into_inner().resource_logs {
+        let request = request.into_inner();
+        self.note(|seen| seen.requests.push(Arc::new(request.clone())));
+        for resource in request.resource_logs {
             let service = service(resource.resource.as_ref());
             let records = resource
                 .scope_logs
