@@ -40,14 +40,19 @@ async fn a_call_is_one_trace_with_logs_and_metrics() {
     assert_eq!(server.service, "traced");
     assert_eq!(server.trace_id, client.trace_id);
     assert_eq!(server.parent, client.span_id);
-    let ours = ["rpc.client.duration", "rpc.server.duration"];
-    for name in ours.map(|name| format!("traced/{name}")) {
+    // Everything that the admin port tells, under the same names.
+    let exported = collector.metrics();
+    for line in output.lines() {
+        let Some((name, _)) = line.strip_prefix("# HELP ").and_then(|l| l.split_once(' ')) else {
+            continue;
+        };
+        let names = ["", "_total", "_info"].map(|suffix| format!("traced/{name}{suffix}"));
         assert!(
-            collector.metrics().contains(&name),
-            "{:?}",
-            collector.metrics()
+            names.iter().any(|name| exported.contains(name)),
+            "{name}: {exported:?}"
         );
     }
+    assert!(exported.contains(&"traced/sextant_rpc_server_duration_seconds".to_owned()));
     assert!(
         collector
             .logs()

@@ -2,7 +2,8 @@
 
 use crate::config::{self, Common, HasCommon, Sources};
 use crate::service::{Context, Service};
-use crate::{admin, health, net, telemetry};
+use crate::telemetry::{self, Telemetry};
+use crate::{admin, health, net};
 use anyhow::Context as _;
 use clap::{Arg, ArgAction, ArgMatches};
 use std::future::Future;
@@ -125,8 +126,8 @@ where
         Err(error) => return fail(&error),
     };
     let result = runtime.block_on(async {
-        let telemetry = telemetry::init(name, &common)?;
-        let result = serve(name, &common, config, run).await;
+        let mut telemetry = telemetry::init(name, &common)?;
+        let result = serve(name, &common, config, run, &mut telemetry).await;
         if let Err(error) = &result {
             tracing::error!(error = story(error), "{name} ends");
         }
@@ -141,7 +142,13 @@ where
     }
 }
 
-async fn serve<C, F, Fut>(name: &str, common: &Common, config: C, run: F) -> anyhow::Result<()>
+async fn serve<C, F, Fut>(
+    name: &str,
+    common: &Common,
+    config: C,
+    run: F,
+    telemetry: &mut Telemetry,
+) -> anyhow::Result<()>
 where
     F: FnOnce(C, Context) -> Fut,
     Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
@@ -149,6 +156,7 @@ where
     let (ctx, trigger) = Context::new();
     ctx.readiness.starting();
     ctx.metrics.describe(name, &ctx.readiness);
+    telemetry.export(&ctx.metrics);
     let mut terminate = signal(SignalKind::terminate()).context("following SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("following SIGINT")?;
     let listener = net::bind(common.admin_listen).await.context("admin port")?;

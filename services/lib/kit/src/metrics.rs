@@ -10,14 +10,15 @@ use crate::readiness::Readiness;
 use crate::telemetry;
 use neighbour::Ask;
 use process::Process;
-use prometheus_client::encoding::text;
+use prometheus_client::encoding::prometheus_protobuf::prometheus_data_model::MetricFamily;
+use prometheus_client::encoding::{prometheus_protobuf, text};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use state::State;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The registry. Cheap to clone.
 #[derive(Clone)]
@@ -52,7 +53,7 @@ impl Metrics {
 
     /// Registers metrics; a name `rows_total` is served as `sextant_rows_total`.
     pub fn register<T>(&self, register: impl FnOnce(&mut Registry) -> T) -> T {
-        register(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner))
+        register(&mut self.registry())
     }
 
     /// Serves what `fetch` gets of another process under `/metrics/<name>`, for as long as this one runs.
@@ -75,11 +76,17 @@ impl Metrics {
     /// The OpenMetrics text of everything registered.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
-        text::encode(
-            &mut text,
-            &self.registry.lock().unwrap_or_else(PoisonError::into_inner),
-        )?;
+        text::encode(&mut text, &self.registry())?;
         Ok(text)
+    }
+
+    /// Everything registered, as Prometheus' messages.
+    pub(crate) fn families(&self) -> Result<Vec<MetricFamily>, fmt::Error> {
+        prometheus_protobuf::encode(&self.registry())
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,16 +4,13 @@
 //! `OTEL_TRACES_SAMPLER`, `OTEL_METRIC_EXPORT_INTERVAL`, …
 
 use super::sampling::{Keeper, Rule};
-use super::{collector, is_of_the_exporter};
+use super::{is_of_the_exporter, metrics};
 use crate::error::Error;
 use opentelemetry::KeyValue;
 use opentelemetry::logs::{AnyValue, LogRecord as _, Logger as _, LoggerProvider as _, Severity};
-use opentelemetry_otlp::{
-    ExporterBuildError, LogExporter, MetricExporter, SpanExporter, WithTonicConfig as _,
-};
+use opentelemetry_otlp::{ExporterBuildError, LogExporter, SpanExporter, WithTonicConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{SdkLogRecord, SdkLogger, SdkLoggerProvider};
-use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{BatchSpanProcessor, SdkTracerProvider};
 use std::fmt::Debug;
@@ -24,14 +21,14 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
+pub(super) const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
 
 /// The exporters of one process.
 #[derive(Debug)]
 pub(super) struct Exporters {
     pub(super) traces: SdkTracerProvider,
     pub(super) logs: SdkLoggerProvider,
-    metrics: SdkMeterProvider,
+    pub(super) metrics: metrics::Exporter,
 }
 
 impl Exporters {
@@ -39,16 +36,7 @@ impl Exporters {
     pub(super) fn new(name: &'static str, rule: Rule, collector: Channel) -> Result<Self, Error> {
         let resource = resource(name);
         let traces = traces(name, rule, collector.clone())?;
-        let metrics = SdkMeterProvider::builder()
-            .with_resource(resource.clone())
-            .with_periodic_exporter(
-                MetricExporter::builder()
-                    .with_tonic()
-                    .with_channel(collector.clone())
-                    .build()
-                    .map_err(failed)?,
-            )
-            .build();
+        let metrics = metrics::Exporter::new(&resource, collector.clone())?;
         let logs = SdkLoggerProvider::builder()
             .with_resource(resource)
             .with_batch_exporter(
@@ -59,7 +47,6 @@ impl Exporters {
                     .map_err(failed)?,
             )
             .build();
-        opentelemetry::global::set_meter_provider(metrics.clone());
         Ok(Self {
             traces,
             logs,
@@ -69,11 +56,9 @@ impl Exporters {
 
     /// Sends what is still buffered. Blocks.
     pub(super) fn shutdown(self) {
-        collector::give_up();
         let results = [
             self.traces.shutdown_with_timeout(SHUTDOWN_LIMIT),
             self.logs.shutdown_with_timeout(SHUTDOWN_LIMIT),
-            self.metrics.shutdown_with_timeout(SHUTDOWN_LIMIT),
         ];
         for error in results.into_iter().filter_map(Result::err) {
             tracing::debug!(%error, "telemetry was not all sent");

@@ -5,6 +5,7 @@ mod control;
 mod export;
 mod filter;
 mod log;
+mod metrics;
 pub mod propagation;
 mod repeats;
 pub mod rpc;
@@ -17,8 +18,9 @@ pub use service::{Service, change, server};
 
 use crate::config::{Common, LogFormat};
 use crate::error::Error;
+use crate::metrics::Metrics;
 use control::Sampling;
-use export::{Exporters, LogLayer};
+use export::{Exporters, LogLayer, SHUTDOWN_LIMIT};
 use opentelemetry::StringValue;
 use opentelemetry::trace::{SpanContext, Status, TraceContextExt as _, TracerProvider as _};
 use opentelemetry_sdk::trace::SdkTracerProvider;
@@ -42,15 +44,30 @@ use tracing_subscriber::{Layer, fmt, reload};
 #[derive(Debug)]
 pub struct Telemetry {
     exporters: Option<Exporters>,
+    /// What is exported of them.
+    metrics: Option<Metrics>,
 }
 
 impl Telemetry {
+    /// Exports `metrics` too, from now until [`shutdown`](Self::shutdown).
+    pub fn export(&mut self, metrics: &Metrics) {
+        if let Some(exporters) = &self.exporters {
+            tokio::spawn(exporters.metrics.clone().send_on(metrics.clone()));
+            self.metrics = Some(metrics.clone());
+        }
+    }
+
     /// Sends what is still buffered, for at most a few seconds.
     pub async fn shutdown(self) {
-        if let Some(exporters) = self.exporters {
-            // The exporters block; a panic in them is no reason to fail now.
-            let _ = tokio::task::spawn_blocking(|| exporters.shutdown()).await;
+        let Some(exporters) = self.exporters else {
+            return;
+        };
+        collector::give_up();
+        if let Some(metrics) = &self.metrics {
+            exporters.metrics.send(metrics, SHUTDOWN_LIMIT).await;
         }
+        // The exporters block; a panic in them is no reason to fail now.
+        let _ = tokio::task::spawn_blocking(|| exporters.shutdown()).await;
     }
 }
 
@@ -154,7 +171,10 @@ pub fn init(name: &'static str, common: &Common) -> Result<Telemetry, Error> {
     tokio::spawn(REPEATS.clone().summarize());
     let reload = move |filter| handle.reload(filter).map_err(|error| error.to_string());
     Control::new(&common.log, sampling, rule, exporters.is_some(), reload).install();
-    Ok(Telemetry { exporters })
+    Ok(Telemetry {
+        exporters,
+        metrics: None,
+    })
 }
 
 /// Adds an attribute to `span`. Unlike a field, a text of the program's own isn't copied for it: spans that aren't
@@ -195,6 +215,7 @@ where
         .with_tracked_inactivity(false)
         .with_threads(false)
         .with_location(false)
+        .with_target(false)
         // A future is entered at each poll. Log lines look for their span when they are written: see `current_span`.
         .with_context_activation(false)
         .with_filter(of_traces())

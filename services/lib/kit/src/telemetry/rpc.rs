@@ -56,17 +56,17 @@ where
     }
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
-        let method = request.uri().path().to_owned();
+        let path = request.uri().path();
         let span = tracing::info_span!(
             "rpc",
-            otel.name = method,
+            otel.name = path,
             otel.kind = "client",
             otel.status_code = tracing::field::Empty,
             rpc.system = "grpc",
             rpc.grpc.status_code = tracing::field::Empty,
         );
-        propagation::inject(&span, request.headers_mut());
-        let mut observed = Observed::new(&CLIENT, method, None, span.clone());
+        let mut observed = Observed::new(&CLIENT, path, None, span.clone());
+        observed.trace = propagation::inject(&span, request.headers_mut());
         let call = span.in_scope(|| self.inner.call(request));
         let observe = async move {
             match call.await {
@@ -87,9 +87,9 @@ pub async fn observe(request: Request, next: Next) -> Response {
     let caller = request.extensions().get::<Caller>();
     let caller = caller.map_or(ANONYMOUS, |caller| caller.0);
     let method = if grpc {
-        request.uri().path().to_owned()
+        request.uri().path()
     } else {
-        http_method(request.method()).to_owned()
+        http_method(request.method())
     };
     let span = tracing::info_span!(
         "rpc",
@@ -98,11 +98,12 @@ pub async fn observe(request: Request, next: Next) -> Response {
         otel.status_code = tracing::field::Empty,
         rpc.system = if grpc { "grpc" } else { "http" },
         rpc.grpc.status_code = tracing::field::Empty,
-        url.path = request.uri().path(),
+        // The name of a gRPC call is its path.
+        url.path = (!grpc).then(|| request.uri().path()),
         client.identity = caller,
     );
-    propagation::extract(request.headers(), &span);
-    let observed = Observed::new(&SERVER, method, Some(caller), span.clone());
+    let mut observed = Observed::new(&SERVER, method, Some(caller), span.clone());
+    observed.trace = propagation::extract(request.headers(), &span);
     let response = next.run(request).instrument(span).await;
     observed.response(response, axum::body::Body::new)
 }

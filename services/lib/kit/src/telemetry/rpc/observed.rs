@@ -4,20 +4,19 @@ use super::{UnknownMethod, is_grpc};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use opentelemetry::KeyValue;
-use opentelemetry::trace::TraceContextExt as _;
+use opentelemetry::trace::TraceId;
+use prometheus_client::encoding::{EncodeLabel as _, EncodeLabelSet, LabelSetEncoder};
 use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 use std::pin::Pin;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::{Instant, SystemTime};
 use tonic::{Code, Status};
-use tracing::Span;
-use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use tracing::{Level, Span};
 
 pub(crate) fn register(registry: &mut Registry) {
     for side in [&CLIENT, &SERVER] {
@@ -36,16 +35,43 @@ pub(crate) fn register(registry: &mut Registry) {
     }
 }
 
-/// `method` and `code`; on the server's side also `caller`.
-type Labels = Vec<(&'static str, String)>;
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Labels {
+    method: Arc<str>,
+    code: Code,
+    /// On the server's side.
+    caller: Option<&'static str>,
+}
+
+impl EncodeLabelSet for Labels {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        let code = format!("{:?}", self.code);
+        ("method", &*self.method).encode(encoder.encode_label())?;
+        ("code", code).encode(encoder.encode_label())?;
+        match self.caller {
+            Some(caller) => ("caller", caller).encode(encoder.encode_label()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The trace that a call belongs to.
+#[derive(Clone, Copy, Debug)]
+struct OfTrace(TraceId);
+
+impl EncodeLabelSet for OfTrace {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        ("trace_id", self.0.to_string()).encode(encoder.encode_label())
+    }
+}
+
 /// Each bucket keeps the trace of the last call in it that is exported.
-type Duration = HistogramWithExemplars<Labels>;
+type Duration = HistogramWithExemplars<OfTrace>;
 
 pub(super) struct Side {
     name: &'static str,
     duration: Family<Labels, Duration>,
     open: Gauge,
-    exported: opentelemetry::metrics::Histogram<f64>,
 }
 
 pub(super) static CLIENT: LazyLock<Side> = LazyLock::new(|| Side::new("client"));
@@ -58,18 +84,12 @@ const BUCKETS: [f64; 13] = [
 
 impl Side {
     fn new(name: &'static str) -> Self {
-        let exported = opentelemetry::global::meter("sextant")
-            .f64_histogram(format!("rpc.{name}.duration"))
-            .with_unit("s")
-            .with_boundaries(BUCKETS.to_vec())
-            .build();
         let duration =
             Family::new_with_constructor((|| Duration::new(BUCKETS.into_iter())) as fn() -> _);
         Self {
             name,
             duration,
             open: Gauge::default(),
-            exported,
         }
     }
 }
@@ -77,10 +97,12 @@ impl Side {
 /// One call, from its start until its status is known; dropped before that, it was cancelled.
 pub(super) struct Observed {
     side: &'static Side,
-    method: String,
+    method: Arc<str>,
     /// Who calls, where that is known: on the server's side.
     caller: Option<&'static str>,
     span: Span,
+    /// The trace of the call, if it is exported.
+    pub(super) trace: Option<TraceId>,
     start: Instant,
     done: bool,
 }
@@ -88,7 +110,7 @@ pub(super) struct Observed {
 impl Observed {
     pub(super) fn new(
         side: &'static LazyLock<Side>,
-        method: String,
+        method: &str,
         caller: Option<&'static str>,
         span: Span,
     ) -> Self {
@@ -96,9 +118,10 @@ impl Observed {
         side.open.inc();
         Self {
             side,
-            method,
+            method: method.into(),
             caller,
             span,
+            trace: None,
             start: Instant::now(),
             done: false,
         }
@@ -116,7 +139,7 @@ impl Observed {
             && response.status() != http::StatusCode::NOT_FOUND
             && response.extensions().get::<UnknownMethod>().is_none();
         if !is_served && self.method.starts_with('/') {
-            "unknown".clone_into(&mut self.method);
+            self.method = "unknown".into();
         }
         let expected = match status {
             Some(code) => {
@@ -144,42 +167,27 @@ impl Observed {
             return;
         }
         let seconds = self.start.elapsed().as_secs_f64();
-        let mut attributes = vec![
-            KeyValue::new("rpc.method", self.method.clone()),
-            KeyValue::new("rpc.grpc.status_code", i64::from(code as i32)),
-        ];
-        let mut labels = vec![
-            ("method", self.method.clone()),
-            ("code", format!("{code:?}")),
-        ];
-        if let Some(caller) = self.caller {
-            attributes.push(KeyValue::new("client.identity", caller));
-            labels.push(("caller", caller.to_owned()));
-        }
-        self.side.exported.record(seconds, &attributes);
-        let exemplar = trace_of(&self.span);
-        let at = exemplar.is_some().then(SystemTime::now);
+        let labels = Labels {
+            method: Arc::clone(&self.method),
+            code,
+            caller: self.caller,
+        };
+        let trace = self.trace.map(OfTrace);
+        let at = trace.is_some().then(SystemTime::now);
         let duration = self.side.duration.get_or_create(&labels);
-        duration.observe(seconds, exemplar, at);
+        duration.observe(seconds, trace, at);
         drop(duration);
         self.side.open.dec();
         self.span.record("rpc.grpc.status_code", code as i32);
         if is_fault(code) {
             self.span.record("otel.status_code", "ERROR");
         }
-        let _entered = self.span.enter();
-        let (side, method, caller) = (self.side.name, self.method.as_str(), self.caller);
-        tracing::debug!(side, method, caller, ?code, seconds, "call ended");
+        if tracing::enabled!(Level::DEBUG) {
+            let _entered = self.span.enter();
+            let (side, method, caller) = (self.side.name, &*self.method, self.caller);
+            tracing::debug!(side, method, caller, ?code, seconds, "call ended");
+        }
     }
-}
-
-/// The trace that a span belongs to, if it is exported.
-fn trace_of(span: &Span) -> Option<Labels> {
-    let context = span.context();
-    let span = context.span();
-    let context = span.span_context();
-    let trace = context.is_sampled().then(|| context.trace_id());
-    trace.map(|trace| vec![("trace_id", trace.to_string())])
 }
 
 impl Drop for Observed {
