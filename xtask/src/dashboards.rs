@@ -1,5 +1,6 @@
-//! compose/observability/dashboards: made here, so that all look alike, and so that a test can ask every query.
+//! compose/observability/dashboards and consoles: made here, so that all look alike, and so that a test can ask every query.
 
+mod console;
 mod control_plane;
 mod model;
 mod nodes;
@@ -8,7 +9,7 @@ mod services;
 use crate::paths;
 use anyhow::{Context, Result, ensure};
 use model::Dashboard;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// What to do with the files.
@@ -36,63 +37,73 @@ const ALL: &[Dashboard] = &[
     services::TUNNEL,
 ];
 
-const FOLDER: &str = "compose/observability/dashboards";
+/// For Grafana, and as pages of Prometheus' own.
+const FOLDERS: [&str; 2] = [GRAFANA, CONSOLES];
+const GRAFANA: &str = "compose/observability/dashboards";
+const CONSOLES: &str = "compose/observability/consoles";
 
 /// Writes the files, or checks them.
 pub fn task(options: &Options) -> Result<()> {
     if options.check {
         return check();
     }
-    paths::create(&paths::root().join(FOLDER))?;
-    for dashboard in ALL {
-        let path = path(dashboard);
-        std::fs::write(&path, text(dashboard)?)
-            .with_context(|| format!("writing {}", path.display()))?;
+    for folder in FOLDERS {
+        paths::create(&paths::root().join(folder))?;
     }
-    for stray in strays()? {
+    let files = files()?;
+    for (path, text) in &files {
+        std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
+    }
+    for stray in strays(&files)? {
         std::fs::remove_file(&stray).with_context(|| format!("removing {}", stray.display()))?;
     }
-    eprintln!("wrote {} dashboards to {FOLDER}", ALL.len());
+    eprintln!("wrote {} files to {}", files.len(), FOLDERS.join(" and "));
     Ok(())
 }
 
 /// Compares the committed files with the code.
 pub fn check() -> Result<()> {
-    for dashboard in ALL {
-        let path = path(dashboard);
-        let found = std::fs::read_to_string(&path)
-            .with_context(|| format!("reading {}", path.display()))?;
+    let files = files()?;
+    for (path, text) in &files {
+        let found =
+            std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
         ensure!(
-            found == text(dashboard)?,
+            found == *text,
             "{} is not what the code says; run `cargo xtask dashboards` and commit it",
             path.display()
         );
     }
-    let strays = strays()?;
+    let strays = strays(&files)?;
     ensure!(
         strays.is_empty(),
-        "the code makes no dashboards {strays:?}; run `cargo xtask dashboards` and commit that"
+        "the code makes no {strays:?}; run `cargo xtask dashboards` and commit that"
     );
     Ok(())
 }
 
-fn path(dashboard: &Dashboard) -> PathBuf {
-    let file = format!("{}.json", dashboard.name);
-    paths::root().join(FOLDER).join(file)
-}
-
-fn text(dashboard: &Dashboard) -> Result<String> {
-    let json = serde_json::to_string_pretty(&dashboard.json()).context("writing JSON")?;
-    Ok(json + "\n")
+/// All files, with what is in them.
+fn files() -> Result<BTreeMap<PathBuf, String>> {
+    let place = |folder: &str, file: &str| paths::root().join(folder).join(file);
+    let mut files = BTreeMap::from([(place(CONSOLES, "index.html"), console::index(ALL))]);
+    for dashboard in ALL {
+        let json = serde_json::to_string_pretty(&dashboard.json()).context("writing JSON")?;
+        let name = dashboard.name;
+        files.insert(place(GRAFANA, &format!("{name}.json")), json + "\n");
+        let page = console::page(dashboard);
+        files.insert(place(CONSOLES, &format!("{name}.html")), page);
+    }
+    Ok(files)
 }
 
 /// Files that the code doesn't make any more.
-fn strays() -> Result<Vec<PathBuf>> {
-    let ours: BTreeSet<PathBuf> = ALL.iter().map(path).collect();
-    let folder = paths::root().join(FOLDER);
-    let entries = std::fs::read_dir(&folder).with_context(|| format!("reading {FOLDER}"))?;
-    let mut strays: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    strays.retain(|path| !ours.contains(path));
+fn strays(ours: &BTreeMap<PathBuf, String>) -> Result<Vec<PathBuf>> {
+    let mut strays = Vec::new();
+    for folder in FOLDERS {
+        let entries = std::fs::read_dir(paths::root().join(folder));
+        let entries = entries.with_context(|| format!("reading {folder}"))?;
+        strays.extend(entries.flatten().map(|entry| entry.path()));
+    }
+    strays.retain(|path| !ours.contains_key(path));
     Ok(strays)
 }
 
@@ -100,6 +111,7 @@ fn strays() -> Result<Vec<PathBuf>> {
 mod tests {
     use super::*;
     use crate::alerts;
+    use std::collections::BTreeSet;
 
     #[test]
     fn every_title_is_a_question() {

@@ -67,7 +67,7 @@ enum Task {
     Instructions(instructions::Options),
     /// Writes docs/configuration.md and docs/helm-values.md from the code
     Docs(docs::Options),
-    /// Writes compose/observability/dashboards from the code
+    /// Writes compose/observability/dashboards and consoles from the code
     Dashboards(dashboards::Options),
     /// Checks the alert rules and runs their tests
     Alerts,

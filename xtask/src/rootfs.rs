@@ -1,6 +1,10 @@
 //! The node image's root file system: only the files that containerd, kubelet, kube-proxy and the CNI plugins
 //! call, out of Debian's packages, with the libraries these files need. No shell.
 
+mod prometheus;
+
+pub use prometheus::{of_prometheus, prometheus};
+
 use crate::{debian::Suite, paths, run};
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
@@ -52,30 +56,6 @@ const MERGED: &[(&str, &str)] = &[
 /// Where the dynamic linker looks.
 const LIBRARIES: &[&str] = &["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"];
 const LOADER: &str = "lib64/ld-linux-x86-64.so.2";
-
-/// Debian's Prometheus and its tool: trixie's is 2.53, the release with long support; bookworm's is 2.42.
-const PROMETHEUS: &[&str] = &["libc6", "prometheus", "promtool"];
-
-/// Where a program of Debian's Prometheus lies, for tests of rules: `prometheus` or `promtool`.
-pub fn of_prometheus(program: &str) -> Result<PathBuf> {
-    let unpacked = Suite::Other("trixie").unpacked(PROMETHEUS)?;
-    Ok(unpacked.join("usr/bin").join(program))
-}
-
-/// Lays Prometheus and promtool out in `target`, without Debian's consoles: Grafana draws, Prometheus answers.
-pub fn prometheus(target: &Path) -> Result<()> {
-    let unpacked = Suite::Other("trixie").unpacked(PROMETHEUS)?;
-    let mut wanted: BTreeSet<PathBuf> = ["usr/bin/prometheus", "usr/bin/promtool"]
-        .iter()
-        .map(PathBuf::from)
-        .collect();
-    wanted.extend(libraries(&unpacked, wanted.clone())?);
-    for file in &wanted {
-        install(&unpacked.join(file), &target.join(merged(file)), 0o755)?;
-    }
-    let loader = unpacked.join("usr").join(LOADER);
-    install(&loader, &target.join(LOADER), 0o755)
-}
 
 /// Lays the Debian part of the node image out in `target`.
 pub fn node(target: &Path) -> Result<()> {

@@ -2,6 +2,7 @@
 //! one after the other on one cluster.
 
 mod alerts;
+mod pages;
 mod panels;
 mod traces;
 mod written;
@@ -26,6 +27,10 @@ const CASES: &[Case<Subject>] = &[
     (
         "panels::every_query_has_an_answer",
         panels::every_query_has_an_answer,
+    ),
+    (
+        "pages::every_page_is_served_and_drawn",
+        pages::every_page_is_served_and_drawn,
     ),
     ("traces::a_join_is_one_trace", traces::a_join_is_one_trace),
     (

@@ -57,7 +57,7 @@ pub enum Kind {
 }
 
 impl Unit {
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Bytes => "bytes",
             Self::BytesPerSecond => "binBps",
@@ -121,7 +121,7 @@ const TRACES: &[(&str, &str)] = &[
 
 impl Panel {
     /// From the panel to a trace, where it shows durations that traces explain.
-    fn trace(&self) -> Option<&'static str> {
+    pub fn trace(&self) -> Option<&'static str> {
         let durations = self.queries.iter().filter(|(_, q)| q.contains("_bucket"));
         durations
             .flat_map(|(_, query)| TRACES.iter().filter(|(needle, _)| query.contains(needle)))
