@@ -88,8 +88,13 @@ const TEST_NEEDS: &[Need] = &[
     Need {
         what: "MariaDB",
         why: "tests of datastore-proxy start servers of their own",
-        packages: &["mariadb-server-core"],
-        present: || Path::new("/usr/sbin/mariadbd").exists(),
+        // What makes a data folder calls a program of the other, which doesn't come with it.
+        packages: &["mariadb-server-core", "mariadb-client-core"],
+        present: || {
+            Path::new("/usr/sbin/mariadbd").exists()
+                && on_path("mariadb-install-db")
+                && on_path("my_print_defaults")
+        },
     },
     Need {
         what: "ip",

@@ -11,7 +11,7 @@
 mod support;
 
 use sextant_proto::etcd::etcdserverpb as pb;
-use sextant_testkit::{Collector, Process, Span, free_port};
+use sextant_testkit::{Collector, Process, Span, eventually, free_port};
 use std::path::Path;
 use std::time::Duration;
 use support::database::Server;
@@ -211,6 +211,41 @@ async fn a_snapshot_is_one_trace(store: Store) {
     assert_eq!(sent.attributes["bytes"], (bytes - 32).to_string());
 }
 
+/// SQLite's log is moved into its file, and space that is free is given back.
+#[tokio::test]
+async fn the_stores_own_care_is_told() {
+    let collector = Collector::start().await;
+    let store = Store::sqlite();
+    let (process, mut clients) = serve(&store, &collector).await;
+    let large = "x".repeat(500_000);
+    let mut revision = 0;
+    // More than the log is let grow to.
+    for _ in 0..12 {
+        revision = clients.put("k", &large).await;
+    }
+    let compaction = pb::CompactionRequest {
+        revision,
+        physical: true,
+    };
+    clients.kv.compact(compaction).await.unwrap();
+    let defragment = pb::DefragmentRequest::default();
+    clients.maintenance.defragment(defragment).await.unwrap();
+    for (name, text) in [
+        ("checkpointing", "PRAGMA wal_checkpoint("),
+        ("shrinking", "PRAGMA incremental_vacuum("),
+    ] {
+        let span = eventually(Duration::from_secs(30), name, || async {
+            let spans = collector.spans();
+            let span = spans.into_iter().find(|span| span.name == name);
+            span.ok_or_else(|| process.output())
+        });
+        let span = span.await;
+        let told = &span.attributes["db.query.text"];
+        assert!(told.starts_with(text), "{span:?}");
+        assert_eq!((span.kind, span.failed), (CLIENT, false));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_snapshot_by_the_command_is_one_trace() {
     let (folder, path) = support::store();
@@ -297,7 +332,10 @@ async fn serve(store: &Store, collector: &Collector) -> (Process, Clients) {
     args.extend(["--listen", &listen]);
     args.extend(settings.iter().flat_map(|setting| ["--set", setting]));
     let address = collector.endpoint();
-    let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", address.as_str())];
+    let environment = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", address.as_str()),
+        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+    ];
     let program = Path::new(env!("CARGO_BIN_EXE_datastore-proxy"));
     let process = Process::spawn(program, &args, &environment).unwrap();
     (

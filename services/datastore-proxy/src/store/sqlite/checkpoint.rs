@@ -1,6 +1,7 @@
 //! Moves what the write-ahead log holds into the database file, beside the writer instead of in its way.
 
-use super::{StoreError, connect, describe, failed, schema};
+use super::{SYSTEM, StoreError, connect, describe, failed, note, schema};
+use crate::store::span;
 use rusqlite::{Connection, OpenFlags};
 use std::cell::Cell;
 use std::path::Path;
@@ -112,5 +113,7 @@ fn restart(connection: &Connection) {
 /// Copies what can be copied; answers how many pages the log has, and how many of them are copied.
 fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<(i32, i32)> {
     let checkpoint = format!("PRAGMA wal_checkpoint({mode})");
-    connection.query_row(&checkpoint, [], |row| Ok((row.get(1)?, row.get(2)?)))
+    let span = span::statement(SYSTEM, "checkpointing", || checkpoint.clone()).entered();
+    let done = connection.query_row(&checkpoint, [], |row| Ok((row.get(1)?, row.get(2)?)));
+    done.inspect_err(|error| note(&span, error))
 }

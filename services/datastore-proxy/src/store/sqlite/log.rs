@@ -110,10 +110,14 @@ impl SqliteLog {
     /// when it is run to its end.
     fn vacuum(&self) -> rusqlite::Result<()> {
         let vacuum = format!("PRAGMA incremental_vacuum({SHRINK_PAGES})");
-        let mut statement = self.connection.prepare_cached(&vacuum)?;
-        let mut pages = statement.query([])?;
-        while pages.next()?.is_some() {}
-        Ok(())
+        let span = span::statement(SYSTEM, "shrinking", || vacuum.clone()).entered();
+        let run = || {
+            let mut statement = self.connection.prepare_cached(&vacuum)?;
+            let mut pages = statement.query([])?;
+            while pages.next()?.is_some() {}
+            Ok(())
+        };
+        run().inspect_err(|error| note(&span, error))
     }
 
     /// Gives a little back, as long as more than `keep` pages are free.

@@ -44,7 +44,9 @@ impl MariaDb {
 
     async fn made(settings: &'static [&'static str], files: &[(&str, &str)]) -> Option<Self> {
         if !Path::new(SERVER).exists() {
-            println!("SKIP MariaDB 10.11 or later isn't installed (Debian: mariadb-server-core)");
+            println!(
+                "SKIP MariaDB 10.11 or later isn't installed (Debian: mariadb-server-core and mariadb-client-core)"
+            );
             return None;
         }
         let folder = tempfile::tempdir().expect("a folder");
