@@ -64,7 +64,7 @@ pub fn up(options: &Options) -> Result<()> {
     if let Some(observed) = cluster.project.observed {
         let port = observed.prometheus_port;
         println!(
-            "\nPrometheus answers on http://127.0.0.1:{port}; docs/observability.md tells the rest."
+            "\nDashboards are on http://127.0.0.1:{port}/consoles/index.html; docs/observability.md tells the rest."
         );
     }
     Ok(())
