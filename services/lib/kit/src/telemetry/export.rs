@@ -28,7 +28,7 @@ pub(super) const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
 pub(super) struct Exporters {
     pub(super) traces: SdkTracerProvider,
     pub(super) logs: SdkLoggerProvider,
-    pub(super) metrics: metrics::Exporter,
+    pub(super) metrics: Option<metrics::Exporter>,
 }
 
 impl Exporters {

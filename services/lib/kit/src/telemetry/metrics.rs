@@ -13,7 +13,8 @@ use std::time::{Duration, SystemTime};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tonic::transport::Channel;
 
-/// OpenTelemetry's own variable and what it is without it.
+/// OpenTelemetry's own variables, and how often it is without the second.
+const EXPORTER: &str = "OTEL_METRICS_EXPORTER";
 const INTERVAL: (&str, Duration) = ("OTEL_METRIC_EXPORT_INTERVAL", Duration::from_secs(60));
 
 /// Sends what a registry holds.
@@ -25,13 +26,15 @@ pub(super) struct Exporter {
 }
 
 impl Exporter {
-    /// Of the process that `resource` describes, which has just started.
-    pub(super) fn new(resource: &Resource, collector: Channel) -> Result<Self, Error> {
-        Ok(Self {
+    /// Of the process that `resource` describes, which has just started. None where nobody wants any.
+    pub(super) fn new(resource: &Resource, collector: Channel) -> Result<Option<Self>, Error> {
+        let said = |name| std::env::var(name).ok().filter(|said| !said.is_empty());
+        let exporter = Self {
             client: MetricsServiceClient::new(collector),
             process: Process::new(resource, SystemTime::now()),
-            every: every(std::env::var(INTERVAL.0).ok().as_deref())?,
-        })
+            every: every(said(INTERVAL.0).as_deref())?,
+        };
+        Ok(is_wanted(said(EXPORTER).as_deref())?.then_some(exporter))
     }
 
     /// Sends again and again what `metrics` holds. What couldn't be sent isn't kept: the next one tells as much.
@@ -65,10 +68,20 @@ impl Exporter {
     }
 }
 
+fn is_wanted(said: Option<&str>) -> Result<bool, Error> {
+    match said {
+        None | Some("otlp") => Ok(true),
+        Some("none") => Ok(false),
+        Some(other) => Err(Error::Telemetry(format!(
+            "{EXPORTER}: `{other}` isn't known: otlp or none is"
+        ))),
+    }
+}
+
 /// `said` is in milliseconds.
 fn every(said: Option<&str>) -> Result<Duration, Error> {
     let (name, usual) = INTERVAL;
-    let Some(said) = said.filter(|said| !said.is_empty()) else {
+    let Some(said) = said else {
         return Ok(usual);
     };
     let millis = said.parse().ok().filter(|millis| *millis > 0);
@@ -85,11 +98,18 @@ mod tests {
     #[test]
     fn how_often_is_the_standard_variables_to_say() {
         assert_eq!(every(None).unwrap(), Duration::from_secs(60));
-        assert_eq!(every(Some("")).unwrap(), Duration::from_secs(60));
         assert_eq!(every(Some("500")).unwrap(), Duration::from_millis(500));
         for wrong in ["0", "-1", "1s"] {
             let error = every(Some(wrong)).unwrap_err().to_string();
             assert!(error.contains(wrong), "{error}");
         }
+    }
+
+    #[test]
+    fn whether_at_all_is_as_well() {
+        assert!(is_wanted(None).unwrap());
+        assert!(is_wanted(Some("otlp")).unwrap());
+        assert!(!is_wanted(Some("none")).unwrap());
+        assert!(is_wanted(Some("console")).is_err());
     }
 }

@@ -44,16 +44,17 @@ use tracing_subscriber::{Layer, fmt, reload};
 #[derive(Debug)]
 pub struct Telemetry {
     exporters: Option<Exporters>,
-    /// What is exported of them.
-    metrics: Option<Metrics>,
+    /// What is exported beside them, and how.
+    metrics: Option<(metrics::Exporter, Metrics)>,
 }
 
 impl Telemetry {
     /// Exports `metrics` too, from now until [`shutdown`](Self::shutdown).
     pub fn export(&mut self, metrics: &Metrics) {
-        if let Some(exporters) = &self.exporters {
-            tokio::spawn(exporters.metrics.clone().send_on(metrics.clone()));
-            self.metrics = Some(metrics.clone());
+        let exporter = self.exporters.as_ref().and_then(|all| all.metrics.clone());
+        if let Some(exporter) = exporter {
+            tokio::spawn(exporter.clone().send_on(metrics.clone()));
+            self.metrics = Some((exporter, metrics.clone()));
         }
     }
 
@@ -63,8 +64,8 @@ impl Telemetry {
             return;
         };
         collector::give_up();
-        if let Some(metrics) = &self.metrics {
-            exporters.metrics.send(metrics, SHUTDOWN_LIMIT).await;
+        if let Some((exporter, metrics)) = &self.metrics {
+            exporter.send(metrics, SHUTDOWN_LIMIT).await;
         }
         // The exporters block; a panic in them is no reason to fail now.
         let _ = tokio::task::spawn_blocking(|| exporters.shutdown()).await;
