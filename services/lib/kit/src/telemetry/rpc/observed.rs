@@ -182,7 +182,7 @@ impl Observed {
         if is_fault(code) {
             self.span.record("otel.status_code", "ERROR");
         }
-        if tracing::enabled!(Level::DEBUG) {
+        if tracing::event_enabled!(Level::DEBUG) {
             let _entered = self.span.enter();
             let (side, method, caller) = (self.side.name, &*self.method, self.caller);
             tracing::debug!(side, method, caller, ?code, seconds, "call ended");
