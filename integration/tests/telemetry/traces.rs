@@ -167,6 +167,8 @@ pub fn a_rotation_is_one_trace(subject: &Subject) -> Result<()> {
         let renewal = renewals.last().context("nothing was renewed")?;
         let trace = spans.trace(&renewal.trace);
         whole(&trace, "certificate.renew")?;
+        let ends = renewal.attributes.get("tls.client.not_after");
+        ensure!(ends.is_some(), "when does the new one end? {renewal:?}");
         let through = BTreeSet::from(["cert-authority", "token-service"]);
         ensure!(services(&trace) == through, "{:?}", services(&trace));
         Ok(())

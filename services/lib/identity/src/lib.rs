@@ -25,7 +25,7 @@ pub use key::{Credentials, KeyPair};
 pub use leaf::{Leaf, LeafRequest};
 pub use mesh::Mesh;
 pub use peer::{Leaving, PeerIdentity, PeerInfo};
-pub use renew::Clock;
+pub use renew::{Clock, renewal, renewed};
 pub use rustls_pki_types::CertificateDer;
 pub use serve::{ClientAuth, Limits, ServerTls, serve_grpc, serve_grpc_with, serve_http};
 pub use trust::{Authority, TrustBundle};

@@ -15,7 +15,8 @@ use std::future::Future;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
-use tracing::Instrument as _;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 
 /// End of life of every certificate that this process renews.
 static NOT_AFTER: LazyLock<Family<CertificateLabels, Gauge>> = LazyLock::new(Family::default);
@@ -113,6 +114,23 @@ pub(crate) fn renewal_time(credentials: &Credentials, jitter: f64) -> SystemTime
     credentials.not_before + life.mul_f64(0.5 + 0.1 * jitter.clamp(-1.0, 1.0))
 }
 
+/// The span in which a certificate is renewed.
+#[must_use]
+pub fn renewal(what: &str) -> Span {
+    tracing::info_span!(
+        "certificate.renew",
+        certificate = what,
+        tls.client.not_before = Empty,
+        tls.client.not_after = Empty,
+    )
+}
+
+/// Says on the span of [`renewal`] what came of it.
+pub fn renewed(span: &Span, fresh: &Credentials) {
+    span.record("tls.client.not_before", utc(fresh.not_before));
+    span.record("tls.client.not_after", utc(fresh.not_after));
+}
+
 /// Renews what `sender` publishes until the drain or until nobody follows it. `issue` is told whether the
 /// current certificate has expired.
 pub(crate) async fn keep<F, Fut>(
@@ -132,10 +150,11 @@ pub(crate) async fn keep<F, Fut>(
             note(what, &sender.borrow());
             let at = renewal_time(&sender.borrow(), rand::random_range(-1.0..=1.0));
             sleep_until(&clock, at).await;
-            let span = tracing::info_span!("certificate.renew", certificate = what);
+            let span = renewal(what);
             let fresh = renew(what, &sender, &task, &clock, &mut issue)
-                .instrument(span)
+                .instrument(span.clone())
                 .await;
+            renewed(&span, &fresh);
             tracing::info!(
                 what,
                 not_after = utc(fresh.not_after),

@@ -40,6 +40,15 @@ async fn a_call_is_one_trace_with_logs_and_metrics() {
     assert_eq!(server.service, "traced");
     assert_eq!(server.trace_id, client.trace_id);
     assert_eq!(server.parent, client.span_id);
+    for span in [server, client] {
+        assert_eq!(span.attributes["rpc.system"], "grpc");
+        assert_eq!(
+            span.attributes["rpc.service"],
+            "sextant.certauthority.v1.Seal"
+        );
+        assert_eq!(span.attributes["rpc.method"], "Seal");
+        assert_eq!(span.attributes["rpc.grpc.status_code"], "0");
+    }
     // Everything that the admin port tells, under the same names.
     let exported = collector.metrics();
     for line in output.lines() {

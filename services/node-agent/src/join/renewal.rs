@@ -4,7 +4,7 @@ use super::{Joined, Joiner};
 use crate::error::Error;
 use crate::store::Last;
 use rand::RngExt;
-use sextant_identity::{Credentials, Mesh, Peer, ServiceName, TrustBundle};
+use sextant_identity::{Credentials, Mesh, Peer, ServiceName, TrustBundle, renewal, renewed};
 use sextant_kit::backoff::Backoff;
 use sextant_kit::{Drain, Task};
 use sextant_proto::supervisor::node_session_client::NodeSessionClient;
@@ -64,9 +64,11 @@ impl Renewal {
                 }
                 continue;
             }
-            let span = tracing::info_span!("certificate.renew", certificate = "node");
-            match self.renew(&current, &addresses).instrument(span).await {
+            let span = renewal("node");
+            let work = self.renew(&current, &addresses).instrument(span.clone());
+            match work.await {
                 Ok(()) => {
+                    renewed(&span, &self.credentials.borrow());
                     self.task.ready();
                     backoff.reset();
                     fraction = rand::rng().random_range(0.45..0.55);

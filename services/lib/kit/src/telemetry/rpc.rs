@@ -17,6 +17,7 @@ use tonic::Code;
 use tonic::body::Body;
 use tower::Service;
 use tracing::Instrument;
+use tracing::field::Empty;
 
 /// A response extension: the called method doesn't exist, so its name must not become a label.
 #[derive(Clone, Copy, Debug)]
@@ -57,13 +58,16 @@ where
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         let path = request.uri().path();
+        let (service, method) = called(path).unzip();
         let span = tracing::info_span!(
             "rpc",
             otel.name = path,
             otel.kind = "client",
-            otel.status_code = tracing::field::Empty,
+            otel.status_code = Empty,
             rpc.system = "grpc",
-            rpc.grpc.status_code = tracing::field::Empty,
+            rpc.service = service,
+            rpc.method = method,
+            rpc.grpc.status_code = Empty,
         );
         let mut observed = Observed::new(&CLIENT, path, None, span.clone());
         observed.trace = propagation::inject(&span, request.headers_mut());
@@ -91,21 +95,40 @@ pub async fn observe(request: Request, next: Next) -> Response {
     } else {
         http_method(request.method())
     };
-    let span = tracing::info_span!(
-        "rpc",
-        otel.name = method,
-        otel.kind = "server",
-        otel.status_code = tracing::field::Empty,
-        rpc.system = if grpc { "grpc" } else { "http" },
-        rpc.grpc.status_code = tracing::field::Empty,
-        // The name of a gRPC call is its path.
-        url.path = (!grpc).then(|| request.uri().path()),
-        client.identity = caller,
-    );
+    let span = if grpc {
+        let (service, method) = called(method).unzip();
+        tracing::info_span!(
+            "rpc",
+            otel.name = request.uri().path(),
+            otel.kind = "server",
+            otel.status_code = Empty,
+            rpc.system = "grpc",
+            rpc.service = service,
+            rpc.method = method,
+            rpc.grpc.status_code = Empty,
+            client.identity = caller,
+        )
+    } else {
+        tracing::info_span!(
+            "http",
+            otel.name = method,
+            otel.kind = "server",
+            otel.status_code = Empty,
+            http.request.method = request.method().as_str(),
+            http.response.status_code = Empty,
+            url.path = request.uri().path(),
+            client.identity = caller,
+        )
+    };
     let mut observed = Observed::new(&SERVER, method, Some(caller), span.clone());
     observed.trace = propagation::extract(request.headers(), &span);
     let response = next.run(request).instrument(span).await;
     observed.response(response, axum::body::Body::new)
+}
+
+/// Service and method out of `/package.Service/Method`.
+fn called(path: &str) -> Option<(&str, &str)> {
+    path.strip_prefix('/')?.split_once('/')
 }
 
 /// Methods that nobody defined are one: a caller can make up any.

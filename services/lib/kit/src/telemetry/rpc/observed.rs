@@ -149,6 +149,8 @@ impl Observed {
             None if is_grpc(response.headers()) => Code::Unknown,
             None => {
                 let code = code_of_http(response.status());
+                let status = response.status().as_u16();
+                self.span.record("http.response.status_code", status);
                 self.finish(code);
                 code
             }
