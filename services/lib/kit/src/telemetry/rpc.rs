@@ -16,8 +16,8 @@ use std::task::{Context, Poll};
 use tonic::Code;
 use tonic::body::Body;
 use tower::Service;
-use tracing::Instrument;
 use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 /// A response extension: the called method doesn't exist, so its name must not become a label.
 #[derive(Clone, Copy, Debug)]
@@ -58,17 +58,7 @@ where
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         let path = request.uri().path();
-        let (service, method) = called(path).unzip();
-        let span = tracing::info_span!(
-            "rpc",
-            otel.name = path,
-            otel.kind = "client",
-            otel.status_code = Empty,
-            rpc.system = "grpc",
-            rpc.service = service,
-            rpc.method = method,
-            rpc.grpc.status_code = Empty,
-        );
+        let span = rpc_span("client", path, None);
         let mut observed = Observed::new(&CLIENT, path, None, span.clone());
         observed.trace = propagation::inject(&span, request.headers_mut());
         let call = span.in_scope(|| self.inner.call(request));
@@ -90,35 +80,22 @@ pub async fn observe(request: Request, next: Next) -> Response {
     let grpc = is_grpc(request.headers());
     let caller = request.extensions().get::<Caller>();
     let caller = caller.map_or(ANONYMOUS, |caller| caller.0);
-    let method = if grpc {
-        request.uri().path()
+    let path = request.uri().path();
+    let (method, span) = if grpc {
+        (path, rpc_span("server", path, Some(caller)))
     } else {
-        http_method(request.method())
-    };
-    let span = if grpc {
-        let (service, method) = called(method).unzip();
-        tracing::info_span!(
-            "rpc",
-            otel.name = request.uri().path(),
-            otel.kind = "server",
-            otel.status_code = Empty,
-            rpc.system = "grpc",
-            rpc.service = service,
-            rpc.method = method,
-            rpc.grpc.status_code = Empty,
-            client.identity = caller,
-        )
-    } else {
-        tracing::info_span!(
+        let method = http_method(request.method());
+        let span = tracing::info_span!(
             "http",
             otel.name = method,
             otel.kind = "server",
             otel.status_code = Empty,
             http.request.method = request.method().as_str(),
             http.response.status_code = Empty,
-            url.path = request.uri().path(),
+            url.path = path,
             client.identity = caller,
-        )
+        );
+        (method, span)
     };
     let mut observed = Observed::new(&SERVER, method, Some(caller), span.clone());
     observed.trace = propagation::extract(request.headers(), &span);
@@ -126,9 +103,21 @@ pub async fn observe(request: Request, next: Next) -> Response {
     observed.response(response, axum::body::Body::new)
 }
 
-/// Service and method out of `/package.Service/Method`.
-fn called(path: &str) -> Option<(&str, &str)> {
-    path.strip_prefix('/')?.split_once('/')
+/// The span of a gRPC call to `path`, which is `/package.Service/Method`. Servers know who calls.
+fn rpc_span(kind: &'static str, path: &str, caller: Option<&'static str>) -> Span {
+    let called = path.strip_prefix('/').and_then(|path| path.split_once('/'));
+    let (service, method) = called.unzip();
+    tracing::info_span!(
+        "rpc",
+        otel.name = path,
+        otel.kind = kind,
+        otel.status_code = Empty,
+        rpc.system = "grpc",
+        rpc.service = service,
+        rpc.method = method,
+        rpc.grpc.status_code = Empty,
+        client.identity = caller,
+    )
 }
 
 /// Methods that nobody defined are one: a caller can make up any.
